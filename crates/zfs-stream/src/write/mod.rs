@@ -1,0 +1,158 @@
+//! Writes full streams.
+
+mod file;
+mod filesystem;
+mod links;
+mod listing;
+mod records;
+mod survey;
+mod system;
+mod zap;
+mod znode;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::format::record::MAX_TO_NAME;
+use crate::tree::{LeftOut, Tree};
+
+/// What a stream says of itself.
+#[derive(Debug, Clone)]
+pub struct FilesystemOptions {
+    /// `pool/dataset@snapshot`, at most 255 bytes. Receivers look at the part after `@` only.
+    pub to_name: String,
+    /// Guid of the snapshot; not 0. Derive it from what the stream is made from to have the same stream
+    /// every time.
+    pub to_guid: u64,
+    /// When the snapshot was made, seconds since 1970.
+    pub creation_time: u64,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of files written so far, holes included.
+    pub done: u64,
+    /// Bytes of files in all.
+    pub total: u64,
+}
+
+/// What a stream holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Length of the stream in bytes.
+    pub stream_bytes: u64,
+    /// Bytes of regular files, holes included, each file counted once however many links it has.
+    pub file_bytes: u64,
+    /// Files of every kind with the root, each counted once however many links it has.
+    pub files: u64,
+    /// Directories among them, with the root.
+    pub directories: u64,
+    /// Sockets, which are left out since they mean nothing without their process.
+    pub sockets: LeftOut,
+}
+
+/// Why a stream could not be written. What was written until then is of no use.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The tree could not be read.
+    #[error("can't {action} {}: {source}", show(path))]
+    Read {
+        /// What was tried: `read`, `list`, …
+        action: &'static str,
+        /// Of what, relative to the tree's root.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The tree changed while it was read, so that the stream would be of no moment.
+    #[error(
+        "{} {what} while it was being read; stop what writes to it and try again",
+        show(path)
+    )]
+    Changed {
+        /// Of what, relative to the tree's root.
+        path: PathBuf,
+        /// What happened to it.
+        what: &'static str,
+    },
+    /// ZFS has no room for it.
+    #[error("{} can't be stored in ZFS: {reason}", show(path))]
+    Unstorable {
+        /// What, relative to the tree's root.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The stream could not be written out.
+    #[error("can't write the stream: {0}")]
+    Output(#[source] io::Error),
+    /// The options make no stream.
+    #[error("can't start a stream: {0}")]
+    Options(&'static str),
+}
+
+/// A path as people write it: from the tree's root.
+fn show(path: &Path) -> String {
+    format!("/{}", path.display())
+}
+
+/// Errors of the tree's methods get their place by `.at("open", path)`.
+trait At<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, WriteError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, WriteError> {
+        self.map_err(|source| WriteError::Read {
+            action,
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// Writes `tree` to `out` as a full stream of a ZPL version 5 file system.
+///
+/// The tree is read twice: once for hard links and totals (metadata only), once for what is
+/// written. `out` gets few and large writes, and is flushed. `progress` is called after every
+/// block and file of the second reading.
+///
+/// The same tree and options give the same bytes, in whatever order directories are read. Times of
+/// access, change and creation are those of modification.
+///
+/// # Memory
+///
+/// Besides a buffer of 192 KiB: for every file whose directory has been written and which has not been
+/// written itself, its name and 2 to 6 bytes; for every such directory and every directory
+/// with such files, about 150 bytes; for every file that has several links, about 70 bytes; for the
+/// directory being written, about 20 bytes and the name for every entry. A million files in one
+/// directory or a hundred thousand directories stay under 64 MiB, if the tree implements
+/// [`Tree::for_each_entry`] without a list of its own. Sizes of files do not matter.
+pub fn write_filesystem<T: Tree, W: io::Write>(
+    tree: &mut T,
+    out: W,
+    options: &FilesystemOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, WriteError> {
+    if options.to_name.len() > MAX_TO_NAME {
+        return Err(WriteError::Options(
+            "the snapshot's name has more than 255 bytes",
+        ));
+    }
+    if options.to_name.contains('\0')
+        || !matches!(options.to_name.split_once('@'), Some((dataset, snapshot)) if !dataset.is_empty() && !snapshot.is_empty())
+    {
+        return Err(WriteError::Options(
+            "the snapshot's name must be like pool/dataset@snapshot",
+        ));
+    }
+    if options.to_guid == 0 {
+        return Err(WriteError::Options("a snapshot's guid can't be 0"));
+    }
+    let survey = survey::Survey::of(tree)?;
+    filesystem::Filesystem::start(tree, out, options, survey, progress)?.write()
+}

@@ -1,0 +1,106 @@
+//! The objects every file system has: master node, delete queue, system attributes.
+
+use std::io;
+
+use super::WriteError;
+use super::filesystem::salt;
+use super::records::{NewObject, RecordWriter};
+use super::zap::{Entry, Source, Value, Zap};
+use super::znode;
+use crate::format::sa::{LAYOUTS_NAME, REGISTRY, REGISTRY_NAME};
+use crate::format::znode::{MASTER_NODE, ObjectType, ZPL_VERSION};
+
+const SA_MASTER: u64 = 2;
+const DELETE_QUEUE: u64 = 3;
+const SA_REGISTRY: u64 = 4;
+const SA_LAYOUTS: u64 = 5;
+/// Number of the root directory.
+pub(super) const ROOT: u64 = 6;
+
+/// Writes these objects.
+pub(super) fn write<W: io::Write>(out: &mut RecordWriter<W>) -> Result<(), WriteError> {
+    let number = |name: &str, value: u64| (name.to_owned(), 8, value.to_be_bytes().to_vec());
+    let master = [
+        ("VERSION", ZPL_VERSION),
+        ("SA_ATTRS", SA_MASTER),
+        ("DELETE_QUEUE", DELETE_QUEUE),
+        ("ROOT", ROOT),
+        ("normalization", 0),
+        ("utf8only", 0),
+        ("casesensitivity", 0),
+    ];
+    let sa_master = [(REGISTRY_NAME, SA_REGISTRY), (LAYOUTS_NAME, SA_LAYOUTS)];
+    let numbers = |all: &[(&str, u64)]| all.iter().map(|(n, value)| number(n, *value)).collect();
+    let registry = REGISTRY
+        .iter()
+        .map(|entry| number(entry.name, entry.value()))
+        .collect();
+    let layouts = znode::layouts()
+        .map(|(number, layout)| {
+            let ids = layout
+                .iter()
+                .flat_map(|attribute| (*attribute as u16).to_be_bytes());
+            (number.to_string(), 2, ids.collect())
+        })
+        .collect();
+    table(out, MASTER_NODE, ObjectType::Master, numbers(&master))?;
+    table(out, SA_MASTER, ObjectType::SaMaster, numbers(&sa_master))?;
+    table(out, DELETE_QUEUE, ObjectType::Unlinked, Vec::new())?;
+    table(out, SA_REGISTRY, ObjectType::SaRegistry, registry)?;
+    table(out, SA_LAYOUTS, ObjectType::SaLayouts, layouts)
+}
+
+/// Entries of any kind: name, size of the value's integers, value (big-endian).
+struct Table(Vec<(String, u8, Vec<u8>)>);
+
+impl Source for Table {
+    fn name(&self, handle: u32) -> &[u8] {
+        self.0[handle as usize].0.as_bytes()
+    }
+
+    fn number(&self, entry: &Entry) -> u64 {
+        let value = &self.0[entry.handle as usize].2;
+        value
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    fn value(&self, entry: &Entry, with: &mut dyn FnMut(Value<'_>)) {
+        let (_, integer_size, bytes) = &self.0[entry.handle as usize];
+        with(Value {
+            integer_size: *integer_size,
+            bytes,
+        });
+    }
+
+    fn value_length(&self, handle: u32) -> usize {
+        self.0[handle as usize].2.len()
+    }
+
+    fn may_be_micro(&self) -> bool {
+        self.0.iter().all(|(_, integer_size, _)| *integer_size == 8)
+    }
+}
+
+fn table<W: io::Write>(
+    out: &mut RecordWriter<W>,
+    number: u64,
+    object_type: ObjectType,
+    entries: Vec<(String, u8, Vec<u8>)>,
+) -> Result<(), WriteError> {
+    let table = Table(entries);
+    let handles = (0..table.0.len() as u32).map(|handle| (handle, handle));
+    // A handful of names of ours never collide.
+    let Ok(zap) = Zap::new(&table, salt(number), handles) else {
+        return Ok(());
+    };
+    let block_size = zap.block_size();
+    out.object(&NewObject {
+        number,
+        object_type,
+        block_size,
+        bonus: None,
+        has_spill: false,
+    })?;
+    zap.write(&table, (number, object_type), out)
+}
