@@ -1,1 +1,13 @@
-//! TODO
+//! Machine images: the manifest and its rules, the compressed file, and the folder both are kept in.
+//!
+//! An image is two files: a manifest (JSON, [`manifest::Manifest`]) and a `zfs send` stream, most often compressed.
+//! [`file::ImageWriter`] takes the stream and compresses, measures and digests it in one pass;
+//! [`library::publish`] puts both in place, the manifest last, so that a manifest never stands without its file.
+
+mod error;
+pub mod file;
+pub mod library;
+pub mod manifest;
+pub mod progress;
+
+pub use error::Error;
