@@ -1,0 +1,49 @@
+//! The programs that are measured: the libraries with as little around them as mibe has.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use camino::Utf8Path;
+use mibe_image::file::{Compression, ImageWriter};
+use mibe_image::library::ImagePaths;
+use zfs_stream::{DirTree, FilesystemOptions, write_filesystem};
+
+use crate::failure::{Context, Failure};
+
+/// Writes the stream of a tree to standard output.
+pub fn stream(tree: &Path) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    write(tree, &mut out)?;
+    out.flush().context(|| "can't write the stream".to_owned())
+}
+
+/// Writes the .zfs.gz of a tree, digested and synced, as a build does.
+pub fn capture(tree: &Path, file: &Path) -> Result<(), Failure> {
+    let folder = file.parent().and_then(Utf8Path::from_path);
+    let folder = folder.ok_or_else(|| Failure::usage("the file's folder must be UTF-8"))?;
+    let paths = ImagePaths::new(folder, "bench", "1", Compression::Gzip);
+    let mut writer = ImageWriter::create(&paths).context(|| "can't begin the file".to_owned())?;
+    write(tree, &mut writer)?;
+    let finished = writer
+        .finish()
+        .context(|| "can't end the file".to_owned())?;
+    // It goes with `finished`, having no manifest; another name keeps it to be looked at.
+    let written = finished
+        .temporary_path()
+        .ok_or_else(|| Failure::new("the file has no name"))?;
+    let _ = fs::remove_file(file);
+    fs::hard_link(written, file).context(|| format!("can't link {}", file.display()))
+}
+
+fn write(tree: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let options = FilesystemOptions {
+        to_name: "bench/tree@final".to_owned(),
+        to_guid: 1,
+        creation_time: 0,
+    };
+    let mut source = DirTree::new(tree).context(|| format!("can't read {}", tree.display()))?;
+    write_filesystem(&mut source, out, &options, &mut |_| ())
+        .context(|| format!("can't write the stream of {}", tree.display()))?;
+    Ok(())
+}

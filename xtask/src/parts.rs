@@ -1,0 +1,184 @@
+//! The real programs that the tests hold mibe against, and how they come onto the machine.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::failure::{Context, Failure};
+use crate::project::{find_program, is_root};
+
+/// What shows that a package is there.
+enum Sign {
+    /// A program is found.
+    Program(&'static str),
+    /// A file exists.
+    File(&'static str),
+    /// The C compiler finds a header.
+    Header(&'static str),
+}
+
+/// A Debian package that the tests need.
+struct Part {
+    package: &'static str,
+    sign: Sign,
+    why: &'static str,
+}
+
+/// To add one: a line here. `why` is what a user reads before it is installed.
+///
+/// What is there is found by its programs and not by its package, because people have Node.js, Python
+/// and compilers from other sources too.
+#[rustfmt::skip]
+const PARTS: &[Part] = &[
+    Part { package: "gcc", sign: Sign::Program("gcc"), why: "compiles the oracle" },
+    Part { package: "libc6-dev", sign: Sign::Header("stdio.h"), why: "compiles the oracle" },
+    Part { package: "libssl-dev", sign: Sign::Header("openssl/evp.h"), why: "the oracle's digests" },
+    Part { package: "debian-archive-keyring", sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"), why: "the keys that Debian's archives are checked with, for the oracle and for bases" },
+    Part { package: "ca-certificates", sign: Sign::File("/etc/ssl/certs/ca-certificates.crt"), why: "https to mirrors and to the npm registry" },
+    Part { package: "uidmap", sign: Sign::Program("newuidmap"), why: "the sandbox of an ordinary user with subuid ranges" },
+    Part { package: "passwd", sign: Sign::Program("useradd"), why: "makes the ordinary user that the end-to-end tests build as" },
+    Part { package: "gnupg", sign: Sign::Program("gpg"), why: "signs the archives of the signature tests, right and wrong" },
+    Part { package: "gpgv", sign: Sign::Program("gpgv"), why: "the second opinion in the signature tests" },
+    Part { package: "busybox-static", sign: Sign::Program("busybox"), why: "a root file system in one file, for the sandbox's tests" },
+    Part { package: "gzip", sign: Sign::Program("gzip"), why: "reads our .gz files, and the benchmarks' rival" },
+    Part { package: "pigz", sign: Sign::Program("pigz"), why: "reads our .gz files, and the benchmarks' rival" },
+    Part { package: "python3", sign: Sign::Program("python3"), why: "reads our .gz files with Python's zlib" },
+    Part { package: "nodejs", sign: Sign::Program("node"), why: "reads our .gz files with Node's zlib; runs imgmanifest" },
+    Part { package: "npm", sign: Sign::Program("npm"), why: "fetches imgmanifest, the reference rules for image manifests" },
+    Part { package: "xz-utils", sign: Sign::Program("xz"), why: "makes bases of every compression" },
+    Part { package: "bzip2", sign: Sign::Program("bzip2"), why: "makes bases of every compression" },
+    Part { package: "zstd", sign: Sign::Program("zstd"), why: "makes bases of every compression" },
+    Part { package: "shellcheck", sign: Sign::Program("shellcheck"), why: "checks the scripts that go into images" },
+];
+
+/// Installs those of all parts that are missing.
+pub fn ensure_all() -> Result<(), Failure> {
+    ensure(PARTS.iter())
+}
+
+/// Installs those of the named packages that are missing; each must be in the table.
+pub fn ensure_some(packages: &[&str]) -> Result<(), Failure> {
+    ensure(PARTS.iter().filter(|part| packages.contains(&part.package)))
+}
+
+fn ensure(parts: impl Iterator<Item = &'static Part>) -> Result<(), Failure> {
+    let missing: Vec<&Part> = parts.filter(|part| !is_there(&part.sign)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let table: Vec<String> = missing
+        .iter()
+        .map(|part| format!("  {:24} {}", part.package, part.why))
+        .collect();
+    let table = table.join("\n");
+    let names: Vec<&str> = missing.iter().map(|part| part.package).collect();
+    let line = format!(
+        "apt-get install -y --no-install-recommends {}",
+        names.join(" ")
+    );
+    if find_program("apt-get").is_none() {
+        return Err(Failure::machine(format!(
+            "the tests need these Debian packages, or what other distributions call them, and there is \
+             no apt-get here to install them with:\n{table}"
+        )));
+    }
+    if !is_root() {
+        return Err(Failure::machine(format!(
+            "the tests need these packages, which only root can install:\n{table}\nRun this, then try \
+             again:\n\n  sudo apt-get update && sudo {line}"
+        )));
+    }
+    println!("xtask: installing what the tests need and this machine lacks:\n{table}");
+    apt(&["update"])?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(&names);
+    apt(&arguments)?;
+    match missing.iter().find(|part| !is_there(&part.sign)) {
+        None => Ok(()),
+        Some(part) => Err(Failure::machine(format!(
+            "{} was installed, yet {} is still not found",
+            part.package,
+            describe(&part.sign)
+        ))),
+    }
+}
+
+/// Runs apt-get, whose hundreds of lines are shown only when it fails.
+fn apt(arguments: &[&str]) -> Result<(), Failure> {
+    let mut command = Command::new("apt-get");
+    command
+        .args(["-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"])
+        .args(arguments);
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null());
+    let output = command
+        .output()
+        .context(|| "can't start apt-get".to_owned())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    eprint!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    Err(Failure::machine(format!(
+        "apt-get {} failed ({}); its words are above",
+        arguments.join(" "),
+        output.status
+    )))
+}
+
+fn is_there(sign: &Sign) -> bool {
+    match sign {
+        Sign::Program(name) => find_program(name).is_some(),
+        Sign::File(path) => Path::new(path).exists(),
+        Sign::Header(name) => has_header(name),
+    }
+}
+
+/// Debian keeps some headers in a directory of the architecture, which the compiler knows.
+fn has_header(name: &str) -> bool {
+    let plain = Path::new("/usr/include").join(name);
+    if plain.exists() {
+        return true;
+    }
+    let Ok(output) = Command::new("gcc").arg("-print-multiarch").output() else {
+        return false;
+    };
+    let multiarch = String::from_utf8_lossy(&output.stdout);
+    Path::new("/usr/include")
+        .join(multiarch.trim())
+        .join(name)
+        .exists()
+}
+
+fn describe(sign: &Sign) -> String {
+    match sign {
+        Sign::Program(name) => format!("the program {name}"),
+        Sign::File(path) => (*path).to_owned(),
+        Sign::Header(name) => format!("the header <{name}>"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_named_once_and_sorted_out_by_apt() {
+        let mut names: Vec<&str> = PARTS.iter().map(|part| part.package).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(all, names.len());
+        assert!(names.iter().all(|name| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        }));
+    }
+
+    #[test]
+    fn what_is_not_there_is_seen() {
+        assert!(!is_there(&Sign::Program("no-such-program-anywhere")));
+        assert!(!is_there(&Sign::Header("no-such-header.h")));
+        assert!(is_there(&Sign::Program("sh")));
+    }
+}
