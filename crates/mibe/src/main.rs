@@ -1,1 +1,49 @@
-fn main() {}
+//! `mibe`, the command line: arguments in, words and progress out.
+
+mod cli;
+mod commands;
+mod error;
+mod problems;
+mod progress;
+mod signals;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::error::CommandError;
+
+fn main() -> ExitCode {
+    mibe_sandbox::agent_main(mibe_build::JOBS);
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Build(arguments) => commands::build::run(arguments),
+        Command::Doctor(arguments) => commands::doctor::run(arguments),
+        Command::Clean(arguments) => commands::clean::run(arguments),
+        Command::Completions(arguments) => commands::completions::run(arguments),
+        Command::Man(arguments) => commands::man::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&cli, &error);
+            error.exit_code()
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where errors meet the user"
+)]
+fn report(cli: &Cli, error: &CommandError) {
+    if let Command::Build(arguments) = &cli.command
+        && arguments.progress == cli::ProgressName::Json
+    {
+        println!("{}", error.json());
+    }
+    eprint!("{}", error.render());
+}

@@ -1,0 +1,130 @@
+//! What a build starts from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::BuildError;
+
+/// A base as a repository or a user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseRef {
+    /// `debian:SUITE`: a Debian base that mibe bootstraps by itself.
+    Debian {
+        /// The suite ("bookworm").
+        suite: String,
+    },
+    /// A root file system in a tar archive, compressed or not.
+    Archive(PathBuf),
+    /// A root file system in a directory.
+    Directory(PathBuf),
+    /// An image, by uuid or by name and version.
+    Image(String),
+}
+
+const ARCHIVES: &[&str] = &[
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".tar.zstd",
+    ".tar.bz2",
+    ".tbz2",
+];
+
+impl BaseRef {
+    /// Understands what stands behind `base=` or `--base`; a relative path counts from `folder`.
+    ///
+    /// A name is a path where it has a `/`, is `.` or `..`, ends as an archive does, or names a directory there is.
+    ///
+    /// # Errors
+    ///
+    /// The name is of no known form, or is a path where nothing stands.
+    pub fn parse(name: &str, folder: &Path) -> Result<Self, BuildError> {
+        if let Some(suite) = name.strip_prefix("debian:") {
+            let valid = !suite.is_empty()
+                && suite
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            return if valid {
+                Ok(Self::Debian {
+                    suite: suite.to_owned(),
+                })
+            } else {
+                Err(BuildError::usage(
+                    format!("{name:?} names no Debian suite"),
+                    &["a suite is a word in small letters, as in debian:bookworm"],
+                ))
+            };
+        }
+        let path = folder.join(name);
+        let archive = ARCHIVES.iter().any(|ending| name.ends_with(ending));
+        if name.contains('/') || matches!(name, "." | "..") || archive || path.is_dir() {
+            return match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path)),
+                Ok(metadata) if metadata.is_file() => Ok(Self::Archive(path)),
+                Ok(_) => Err(BuildError::usage(
+                    format!(
+                        "the base {} is neither a file nor a directory",
+                        path.display()
+                    ),
+                    &[],
+                )),
+                Err(error) => Err(BuildError::usage(
+                    format!("the base {}: {error}", path.display()),
+                    &[
+                        "a relative path in a manifest counts from the repository, one of --base from the current folder",
+                    ],
+                )),
+            };
+        }
+        Ok(Self::Image(name.to_owned()))
+    }
+
+    /// Whether a Linux machine comes of it for certain.
+    pub fn is_linux(&self) -> bool {
+        !matches!(self, Self::Image(_))
+    }
+}
+
+impl fmt::Display for BaseRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Debian { suite } => write!(out, "debian:{suite}"),
+            Self::Archive(path) | Self::Directory(path) => write!(out, "{}", path.display()),
+            Self::Image(name) => out.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_form() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tree")).unwrap();
+        std::fs::write(folder.path().join("base.tar.xz"), b"").unwrap();
+        let parse = |name: &str| BaseRef::parse(name, folder.path());
+        assert_eq!(
+            parse("debian:bookworm").unwrap(),
+            BaseRef::Debian {
+                suite: "bookworm".into()
+            }
+        );
+        assert!(matches!(parse("tree").unwrap(), BaseRef::Directory(_)));
+        assert!(matches!(parse("base.tar.xz").unwrap(), BaseRef::Archive(_)));
+        assert!(matches!(
+            parse("minimal-64-lts-19.4.0").unwrap(),
+            BaseRef::Image(_)
+        ));
+        for wrong in ["debian:", "debian:../x", "./absent", "absent.tar.gz"] {
+            assert!(
+                matches!(parse(wrong), Err(BuildError::Usage { .. })),
+                "{wrong}"
+            );
+        }
+    }
+}

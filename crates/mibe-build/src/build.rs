@@ -1,0 +1,414 @@
+//! Carries out a plan: the steps, written once for every builder.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mibe_image::file::{FinishedFile, ImageWriter};
+use mibe_image::library;
+use mibe_image::progress::Progress;
+use mibe_sandbox::Outcome;
+
+use crate::capture::{CaptureOptions, Captured};
+use crate::error::BuildError;
+use crate::journal::{Entry, Journal, Record};
+use crate::log::BuildLog;
+use crate::machine::{Builder, Machine, ResolvedBase, Script};
+use crate::manifest;
+use crate::packages::PackageManager;
+use crate::paths::Paths;
+use crate::plan::{Plan, Step};
+use crate::report::Reporter;
+use crate::work::{NewFile, Work};
+
+/// Package managers may fetch a lot over a slow line, but not for ever.
+const PACKAGES_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
+/// Where customize stands in the build machine; scripts of the shell mibe remove themselves by this path.
+const CUSTOMIZE: &str = "root/customize";
+
+/// How a build is to go, beside what its plan says.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// Folder of the log.
+    pub logs: PathBuf,
+    /// The user's folders.
+    pub paths: Paths,
+    /// Replace an existing image.
+    pub force: bool,
+    /// Leave the build machine when the build fails.
+    pub keep_on_failure: bool,
+    /// How long customize may take.
+    pub timeout_customize: Duration,
+    /// Seconds since 1970: no file of the image is younger, and the image was published then.
+    pub epoch: i64,
+}
+
+/// What a build made.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The image's file and its manifest.
+    pub paths: library::ImagePaths,
+    /// What the manifest says.
+    pub image: mibe_image::manifest::Manifest,
+    /// Bytes of the stream before compression.
+    pub stream_size: u64,
+    /// Entries in the file system.
+    pub entries: u64,
+    /// The log of the build.
+    pub log: PathBuf,
+}
+
+/// Builds an image.
+///
+/// # Errors
+///
+/// Whatever ended the build; its machine is destroyed then, and no file of the image is left.
+pub fn build(
+    plan: &Plan,
+    options: &BuildOptions,
+    builder: &mut dyn Builder,
+    progress: &dyn Progress,
+) -> Result<Built, BuildError> {
+    plan.image.check_free(options.force)?;
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let stem = plan.image.manifest().file_stem().unwrap_or("image");
+    let log = BuildLog::create(&options.logs, &format!("{stem}-{stamp}.log"))?;
+    let mut reporter = Reporter::new(progress, log);
+    for warning in &plan.warnings {
+        reporter.log.note(&format!("{warning}"));
+    }
+    let base = reporter.step(Step::Resolve.name(), || builder.resolve(&plan.base))?;
+
+    let entry = Entry::new(
+        builder.name(),
+        &options.paths.machines(),
+        plan.repository.as_str(),
+    );
+    let mut record = Journal::new(options.paths.journal()).begin(entry)?;
+    let created = reporter.step(Step::Create.name(), || builder.create(&base, &record));
+    let mut machine = match created {
+        Ok(machine) => machine,
+        Err(error) => {
+            // The builder took away what it had begun, or else the journal keeps it for `mibe clean`.
+            if !record.entry.directory.exists() {
+                record.strike()?;
+            }
+            return Err(error);
+        }
+    };
+    let built = Run {
+        plan,
+        options,
+        machine: machine.as_mut(),
+        base: &base,
+        record: &mut record,
+        reporter: &mut reporter,
+        manager: None,
+        updated: false,
+    }
+    .steps();
+
+    if let Err(error) = &built
+        && options.keep_on_failure
+        && !matches!(error, BuildError::Cancelled)
+    {
+        let directory = record.entry.directory.display();
+        reporter.message(&format!(
+            "the build machine is kept in {directory}; `mibe clean` destroys it"
+        ));
+        return built;
+    }
+    let destroyed = machine.destroy().and_then(|()| record.strike());
+    if let (Err(_), Err(error)) = (&built, &destroyed) {
+        // What ended the build matters more than what went wrong behind it.
+        reporter.warning(&format!(
+            "the build machine could not be destroyed ({error}); `mibe clean` tries again"
+        ));
+    }
+    let built = built?;
+    destroyed?;
+    Ok(built)
+}
+
+/// A build under way.
+struct Run<'a, 'p> {
+    plan: &'a Plan,
+    options: &'a BuildOptions,
+    machine: &'a mut dyn Machine,
+    base: &'a ResolvedBase,
+    record: &'a mut Record,
+    reporter: &'a mut Reporter<'p>,
+    manager: Option<PackageManager>,
+    updated: bool,
+}
+
+impl Run<'_, '_> {
+    fn steps(&mut self) -> Result<Built, BuildError> {
+        self.manager = self.machine.work(&Work::Inspect)?.package_manager;
+        self.machine.work(&Work::Prepare)?;
+        for step in &self.plan.steps {
+            match step {
+                // Done before the machine was there.
+                Step::Resolve | Step::Create => {}
+                Step::DeletePackages(names) => {
+                    self.step(step, |run| run.packages(names, PackageManager::remove))?;
+                }
+                Step::Packages(names) => {
+                    self.step(step, |run| run.packages(names, PackageManager::install))?;
+                }
+                Step::Copy { .. } => self.step(step, |run| {
+                    let work = Work::Lay {
+                        source: absolute(&run.plan.repository.join("copy"))?,
+                        entries: run.plan.entries.clone(),
+                    };
+                    run.machine.work(&work).map(drop)
+                })?,
+                Step::MotdProduct => self.step(step, Self::motd_product)?,
+                Step::Customize => self.step(step, Self::customize)?,
+                Step::Finalise => self.step(step, Self::finalise)?,
+                // Both need what the one before left: below.
+                Step::Capture | Step::Manifest => {}
+            }
+        }
+        self.finish()
+    }
+
+    fn step<T>(
+        &mut self,
+        step: &Step,
+        work: impl FnOnce(&mut Self) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        self.reporter.start(step.name());
+        let result = work(self);
+        self.reporter.end(&result);
+        result
+    }
+
+    /// Installs or removes packages with the image's own package manager.
+    fn packages(
+        &mut self,
+        names: &[String],
+        command: fn(PackageManager) -> Vec<&'static str>,
+    ) -> Result<(), BuildError> {
+        let Some(manager) = self.manager else {
+            return Err(BuildError::Base {
+                message: "the base has no package manager that mibe knows (apt-get, dnf, yum, apk, xbps-install)".to_owned(),
+                hints: vec!["take a base that has one, or empty packages and delete_packages".to_owned()],
+                source: None,
+            });
+        };
+        if !self.updated {
+            self.manage(
+                manager,
+                manager.update().into_iter().map(OsString::from).collect(),
+            )?;
+            self.updated = true;
+        }
+        let argv = command(manager)
+            .into_iter()
+            .map(OsString::from)
+            .chain(names.iter().map(OsString::from))
+            .collect();
+        self.manage(manager, argv)
+    }
+
+    fn manage(&mut self, manager: PackageManager, argv: Vec<OsString>) -> Result<(), BuildError> {
+        let what = argv
+            .iter()
+            .take(2)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let script = Script {
+            argv,
+            env: manager
+                .environment()
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            cwd: "/".to_owned(),
+            timeout: PACKAGES_TIMEOUT,
+        };
+        let hints = [
+            "see whether every name in packages and delete_packages is one of the base's distribution",
+            "if names could not be resolved, give the build a name server with --resolver",
+        ];
+        self.run(&what, &script, &hints)
+    }
+
+    fn motd_product(&mut self) -> Result<(), BuildError> {
+        let recipe = &self.plan.recipe;
+        let mut files = vec![NewFile {
+            path: "etc/product".into(),
+            mode: 0o644,
+            content: recipe.product_text(Some(&self.base.title)).into_bytes(),
+        }];
+        if let Some(content) = recipe.motd_text() {
+            files.push(NewFile {
+                path: "etc/motd".into(),
+                mode: 0o644,
+                content,
+            });
+        }
+        self.machine.work(&Work::Write(files)).map(drop)
+    }
+
+    fn customize(&mut self) -> Result<(), BuildError> {
+        let Some(customize) = &self.plan.recipe.customize else {
+            return Ok(());
+        };
+        let file = NewFile {
+            path: CUSTOMIZE.into(),
+            mode: 0o755,
+            content: customize.contents.clone(),
+        };
+        self.machine.work(&Work::Write(vec![file]))?;
+        let path = format!("/{CUSTOMIZE}");
+        let argv = if customize.interpreter.is_some() {
+            vec![path.into()]
+        } else {
+            // What a shell does with a script that names no interpreter.
+            vec!["/bin/sh".into(), path.into()]
+        };
+        let mut env = vec![];
+        if let Some(manager) = self.manager {
+            env.extend(
+                manager
+                    .environment()
+                    .iter()
+                    .map(|(name, value)| (name.into(), value.into())),
+            );
+        }
+        let script = Script {
+            argv,
+            env,
+            cwd: "/root".to_owned(),
+            timeout: self.options.timeout_customize,
+        };
+        self.run(
+            "customize",
+            &script,
+            &["run again with --keep-on-failure to look into the build machine"],
+        )?;
+        self.machine.work(&Work::Remove(CUSTOMIZE.into())).map(drop)
+    }
+
+    /// Runs a script; anything but exit status 0 is an error with its last output.
+    fn run(&mut self, what: &str, script: &Script, hints: &[&str]) -> Result<(), BuildError> {
+        let reporter = &mut *self.reporter;
+        let outcome = self
+            .machine
+            .run(script, &mut |bytes| reporter.output(bytes))?;
+        let how = match outcome {
+            Outcome::Exited(0) => return Ok(()),
+            Outcome::Cancelled => return Err(BuildError::Cancelled),
+            Outcome::Exited(127) if self.reporter.log.tail().is_empty() => {
+                "could not be started: its program or interpreter is not in the image".to_owned()
+            }
+            Outcome::Exited(status) => format!("exited with status {status}"),
+            Outcome::Signaled(signal) => format!("was killed by signal {signal}"),
+            Outcome::TimedOut => format!("took longer than {} s", script.timeout.as_secs()),
+        };
+        Err(BuildError::Script {
+            what: what.to_owned(),
+            how,
+            tail: self.reporter.log.tail(),
+            log: self.reporter.log.path().to_owned(),
+            hints: hints.iter().map(|&hint| hint.to_owned()).collect(),
+        })
+    }
+
+    fn finalise(&mut self) -> Result<(), BuildError> {
+        // Whatever the script did: the shell mibe ran it from there, and it must not be in the image.
+        self.machine.work(&Work::Remove(CUSTOMIZE.into()))?;
+        let report = self.machine.work(&Work::FinaliseLx)?.finalised;
+        for note in &report.notes {
+            self.reporter.log.note(note);
+        }
+        for warning in &report.warnings {
+            self.reporter.warning(warning);
+        }
+        Ok(())
+    }
+
+    /// Captures the machine and writes the image.
+    fn finish(&mut self) -> Result<Built, BuildError> {
+        let (captured, file) = self.step(&Step::Capture, Self::capture)?;
+        for socket in &captured.sockets {
+            self.reporter
+                .log
+                .note(&format!("left out a socket: {socket}"));
+        }
+        let image = manifest::manifest(self.plan, &captured, &file, self.options.epoch)?;
+        let stream_size = file.raw_size();
+        let (paths, force) = (&self.plan.image, self.options.force);
+        self.step(&Step::Manifest, |_| {
+            Ok(library::publish(file, &image, paths, force)?)
+        })?;
+        Ok(Built {
+            paths: paths.clone(),
+            image,
+            stream_size,
+            entries: captured.entries,
+            log: self.reporter.log.path().to_owned(),
+        })
+    }
+
+    fn capture(&mut self) -> Result<(Captured, FinishedFile), BuildError> {
+        let options = CaptureOptions {
+            snapshot: format!("mibe/{}@final", manifest::dataset_name(&self.plan.recipe)),
+            epoch: self.options.epoch,
+        };
+        if let Some(folder) = self.plan.image.file().parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(BuildError::io("make", folder.as_std_path()))?;
+        }
+        let writer = ImageWriter::create(&self.plan.image)?;
+        if let Some(partial) = writer.temporary_path() {
+            self.record.add_partial(&absolute(partial)?)?;
+        }
+        let mut counted = Counted {
+            inner: writer,
+            count: 0,
+            shown: 0,
+            reporter: self.reporter,
+        };
+        let captured = self.machine.capture(&options, &mut counted)?;
+        let file = counted.inner.finish()?;
+        Ok((captured, file))
+    }
+}
+
+/// A path that is right in another process's working directory, too.
+fn absolute(path: &camino::Utf8Path) -> Result<PathBuf, BuildError> {
+    std::path::absolute(path).map_err(BuildError::io("find", path.as_std_path()))
+}
+
+/// Tells how many bytes went through.
+struct Counted<'a, 'p, W> {
+    inner: W,
+    count: u64,
+    shown: u64,
+    reporter: &'a Reporter<'p>,
+}
+
+/// Bytes between two reports; a terminal shows some ten a second.
+const REPORT_EVERY: u64 = 8 << 20;
+
+impl<W: Write> Write for Counted<'_, '_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.count += count as u64;
+        if self.count - self.shown >= REPORT_EVERY {
+            self.shown = self.count;
+            self.reporter.bytes(self.count, None);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,343 @@
+//! Turns the tree of a build machine into the ZFS stream of a zone's dataset.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use mibe_sandbox::{Kind, Root};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use zfs_stream::{
+    DataRange, Device, DirEntry, FilesystemOptions, Identity, Metadata, Tree, write_filesystem,
+};
+
+/// What the stream is to say of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CaptureOptions {
+    /// Name of the snapshot in the stream ("mibe/hello-lx@final"); receivers rename it.
+    pub snapshot: String,
+    /// Seconds since 1970: the snapshot's time, and the latest time of any file in it.
+    pub epoch: i64,
+}
+
+/// What was captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// The snapshot's guid, derived from the content.
+    pub guid: u64,
+    /// SHA-256 of everything in the tree, hexadecimal.
+    pub digest: String,
+    /// Files, directories, links and the rest.
+    pub entries: u64,
+    /// Paths of the first sockets, which no image carries.
+    pub sockets: Vec<String>,
+}
+
+/// The tree of a build machine as the dataset of a zone: `root/` and `cores/` below a directory that only root enters.
+struct Zonepath<'a> {
+    root: &'a Root,
+    epoch: i64,
+}
+
+/// Where a path of the dataset leads.
+enum Place<'a> {
+    Top,
+    Cores,
+    Inside(&'a Path),
+}
+
+/// Modes of the dataset's own directories, as the brands make them.
+const TOP_MODE: u32 = 0o700;
+const CORES_MODE: u32 = 0o755;
+
+/// Device number of the dataset's own directories: none that a real file has.
+const NO_DEVICE: u64 = u64::MAX;
+
+impl Zonepath<'_> {
+    fn place<'p>(&self, path: &'p Path) -> io::Result<Place<'p>> {
+        if path.as_os_str().is_empty() {
+            return Ok(Place::Top);
+        }
+        if path == Path::new("cores") {
+            return Ok(Place::Cores);
+        }
+        path.strip_prefix("root")
+            .map(Place::Inside)
+            .map_err(|_| io::ErrorKind::NotFound.into())
+    }
+
+    fn inside<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
+        match self.place(path)? {
+            Place::Inside(path) => Ok(path),
+            Place::Top | Place::Cores => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn own(&self, mode: u32, inode: u64) -> Metadata {
+        Metadata {
+            kind: zfs_stream::Kind::Directory,
+            mode,
+            uid: 0,
+            gid: 0,
+            links: 2,
+            size: 0,
+            mtime: (self.epoch, 0),
+            device: Device::default(),
+            identity: Identity {
+                device: NO_DEVICE,
+                inode,
+            },
+            sparse: false,
+            has_xattrs: false,
+        }
+    }
+
+    fn convert(&self, metadata: &mibe_sandbox::Metadata) -> Metadata {
+        let mtime = if metadata.mtime.0 >= self.epoch {
+            (self.epoch, 0)
+        } else {
+            metadata.mtime
+        };
+        Metadata {
+            kind: convert_kind(metadata.kind),
+            mode: metadata.mode,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            links: metadata.nlink,
+            size: metadata.size,
+            mtime,
+            device: Device {
+                major: metadata.rdev.0,
+                minor: metadata.rdev.1,
+            },
+            identity: identity(metadata),
+            sparse: metadata.blocks.saturating_mul(512) < metadata.size,
+            has_xattrs: matches!(metadata.kind, Kind::File | Kind::Dir),
+        }
+    }
+}
+
+fn identity(metadata: &mibe_sandbox::Metadata) -> Identity {
+    Identity {
+        device: metadata.dev,
+        inode: metadata.ino,
+    }
+}
+
+fn convert_kind(kind: Kind) -> zfs_stream::Kind {
+    use zfs_stream::Kind as To;
+    match kind {
+        Kind::File => To::File,
+        Kind::Dir => To::Directory,
+        Kind::Symlink => To::Symlink,
+        Kind::Char => To::CharDevice,
+        Kind::Block => To::BlockDevice,
+        Kind::Fifo => To::Fifo,
+        Kind::Socket => To::Socket,
+    }
+}
+
+impl Tree for Zonepath<'_> {
+    type File = File;
+
+    fn metadata(&mut self, path: &Path) -> io::Result<Metadata> {
+        match self.place(path)? {
+            Place::Top => Ok(self.own(TOP_MODE, 1)),
+            Place::Cores => Ok(self.own(CORES_MODE, 2)),
+            Place::Inside(path) => Ok(self.convert(&self.root.metadata(path)?)),
+        }
+    }
+
+    fn read_dir(&mut self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        match self.place(path)? {
+            Place::Top => Ok(["cores", "root"]
+                .map(|name| DirEntry {
+                    name: OsString::from(name),
+                    kind: zfs_stream::Kind::Directory,
+                    identity: None,
+                })
+                .into()),
+            Place::Cores => Ok(Vec::new()),
+            Place::Inside(path) => Ok(self
+                .root
+                .read_dir(path)?
+                .into_iter()
+                .map(|entry| DirEntry {
+                    kind: convert_kind(entry.metadata.kind),
+                    identity: Some(identity(&entry.metadata)),
+                    name: entry.name,
+                })
+                .collect()),
+        }
+    }
+
+    fn read_link(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.root.read_link(self.inside(path)?)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<File> {
+        self.root.open(self.inside(path)?)
+    }
+
+    fn next_data(&mut self, file: &mut File, offset: u64) -> io::Result<Option<DataRange>> {
+        use rustix::fs::{SeekFrom, seek};
+        use rustix::io::Errno;
+        let start = match seek(&*file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                return Ok(Some(DataRange {
+                    start: offset,
+                    end: u64::MAX,
+                }));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(&*file, SeekFrom::Hole(start))?;
+        seek(&*file, SeekFrom::Start(start))?;
+        Ok(Some(DataRange { start, end }))
+    }
+
+    fn xattrs(&mut self, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        match self.place(path)? {
+            Place::Top | Place::Cores => Ok(Vec::new()),
+            Place::Inside(path) => self.root.xattrs(path),
+        }
+    }
+}
+
+/// Writes the tree of `root` as the dataset of a zone.
+///
+/// It is read twice: once for the digest that the guid comes of, since a stream's first record holds the guid
+/// and a guid that is not of the content could make two images pass for one.
+///
+/// # Errors
+///
+/// A file could not be read, changed while it was read, or `out` could not be written; the text names the path.
+pub fn capture(root: &Root, options: &CaptureOptions, out: impl Write) -> Result<Captured, String> {
+    let mut tree = Zonepath {
+        root,
+        epoch: options.epoch,
+    };
+    let mut digest = ContentDigest::default();
+    digest
+        .directory(&mut tree, Path::new(""))
+        .map_err(|error| error.to_string())?;
+    let digest: [u8; 32] = digest.hash.finalize().into();
+    // Zero means "no snapshot" in a stream.
+    let guid = u64::from_le_bytes(std::array::from_fn(|index| digest[index])).max(1);
+    let settings = FilesystemOptions {
+        to_name: options.snapshot.clone(),
+        to_guid: guid,
+        creation_time: options.epoch.max(0) as u64,
+    };
+    let summary = write_filesystem(&mut tree, out, &settings, &mut |_| {})
+        .map_err(|error| error.to_string())?;
+    Ok(Captured {
+        guid,
+        digest: hex(&digest),
+        entries: summary.files,
+        sockets: summary
+            .sockets
+            .first
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+    })
+}
+
+/// SHA-256 over names, metadata and contents in the order of names.
+#[derive(Default)]
+struct ContentDigest {
+    hash: Sha256,
+    /// Files with several links, by identity: the content counts once.
+    links: HashMap<Identity, u64>,
+}
+
+impl ContentDigest {
+    fn directory(&mut self, tree: &mut Zonepath, path: &Path) -> io::Result<()> {
+        let mut entries = tree.read_dir(path)?;
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        for entry in entries {
+            let path = path.join(&entry.name);
+            self.entry(tree, &path, &entry.name).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+            if entry.kind == zfs_stream::Kind::Directory {
+                self.directory(tree, &path)?;
+            }
+        }
+        self.hash.update(b"end");
+        Ok(())
+    }
+
+    fn entry(&mut self, tree: &mut Zonepath, path: &Path, name: &OsStr) -> io::Result<()> {
+        use zfs_stream::Kind as K;
+        let metadata = tree.metadata(path)?;
+        self.bytes(name.as_encoded_bytes());
+        let fields = [
+            metadata.kind as u64,
+            u64::from(metadata.mode),
+            u64::from(metadata.uid),
+            u64::from(metadata.gid),
+            metadata.mtime.0.cast_unsigned(),
+            u64::from(metadata.mtime.1),
+            u64::from(metadata.device.major),
+            u64::from(metadata.device.minor),
+        ];
+        for field in fields {
+            self.hash.update(field.to_le_bytes());
+        }
+        if metadata.kind != K::Directory && metadata.links > 1 {
+            let next = self.links.len() as u64;
+            let number = *self.links.entry(metadata.identity).or_insert(next);
+            self.hash.update(number.to_le_bytes());
+            if number != next {
+                return Ok(());
+            }
+        }
+        match metadata.kind {
+            K::File => {
+                self.hash.update(metadata.size.to_le_bytes());
+                let mut file = tree.open(path)?;
+                let mut buffer = vec![0; 1 << 17];
+                loop {
+                    let count = file.read(&mut buffer)?;
+                    if count == 0 {
+                        break;
+                    }
+                    self.hash.update(&buffer[..count]);
+                }
+            }
+            K::Symlink => {
+                let target = tree.read_link(path)?;
+                self.bytes(target.as_os_str().as_encoded_bytes());
+            }
+            _ => {}
+        }
+        for (name, value) in tree.xattrs(path)? {
+            self.bytes(name.as_encoded_bytes());
+            self.bytes(&value);
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.hash.update((bytes.len() as u64).to_le_bytes());
+        self.hash.update(bytes);
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,157 @@
+//! Makes the tree of a build machine fit to be an image.
+//!
+//! Three passes over a [`Root`]: [`clean`] takes out what belongs to one machine or one moment,
+//! [`lx`] puts in what the LX brand of SmartOS and its boot scripts expect, [`checks`] looks at the
+//! result and says what its users may trip over. What any of them did is in the [`Report`], so that
+//! nothing is changed behind the back of who wrote the repository.
+
+mod checks;
+mod clean;
+mod lx;
+mod systemd;
+
+use std::io;
+use std::path::Path;
+
+use mibe_sandbox::{Kind, Metadata, Root};
+use serde::{Deserialize, Serialize};
+
+pub use lx::Distribution;
+
+/// What was done to the tree, in words for the log and for the user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The distribution the tree holds, as its os-release names it ("Debian GNU/Linux 12 (bookworm)").
+    pub distribution: String,
+    /// Ordinary things that were done; they go to the log.
+    pub notes: Vec<String>,
+    /// Things that the author of the repository should know; they are shown.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
+    }
+}
+
+/// Why a tree can't become an image.
+#[derive(Debug, thiserror::Error)]
+pub enum FinaliseError {
+    /// A file operation failed.
+    #[error("{action} /{}: {source}", path.display())]
+    Io {
+        /// What was tried ("write", "remove").
+        action: &'static str,
+        /// Path inside the image.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The LX brand could not tell what the tree is.
+    #[error(
+        "the LX brand boots a zone only if one of these files names its distribution: {}; none is in this image",
+        lx::MARKERS.join(", ")
+    )]
+    NoMarker,
+}
+
+/// Finalises the tree of an LX image.
+pub fn finalise_lx(root: &Root) -> Result<Report, FinaliseError> {
+    let mut report = Report::default();
+    let distribution = Distribution::of(root);
+    report.distribution.clone_from(&distribution.pretty_name);
+    clean::clean(root, &mut report)?;
+    lx::lay(root, &distribution, &mut report)?;
+    checks::check(root, &mut report);
+    Ok(report)
+}
+
+/// Adds the action and the path to an error of the system.
+fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FinaliseError + 'a {
+    move |source| FinaliseError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The metadata of `path`, or `None` where nothing stands.
+fn lookup(root: &Root, path: impl AsRef<Path>) -> Result<Option<Metadata>, FinaliseError> {
+    let path = path.as_ref();
+    match root.metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(at("look at", path)(error)),
+    }
+}
+
+/// Whether an error only says that nothing stands at the path.
+fn absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Whether `path`, followed to its end inside the root, is a directory.
+fn is_dir(root: &Root, path: impl AsRef<Path>) -> bool {
+    root.resolve(path.as_ref())
+        .and_then(|path| root.metadata(&path))
+        .is_ok_and(|metadata| metadata.kind == Kind::Dir)
+}
+
+/// Whether anything stands at `path`, a dangling link included.
+fn exists(root: &Root, path: impl AsRef<Path>) -> bool {
+    root.metadata(path.as_ref()).is_ok()
+}
+
+/// Removes whatever stands at `path`; says whether anything did.
+fn remove(root: &Root, path: impl AsRef<Path>) -> Result<bool, FinaliseError> {
+    let path = path.as_ref();
+    let Some(metadata) = lookup(root, path)? else {
+        return Ok(false);
+    };
+    if metadata.kind == Kind::Dir {
+        root.remove_dir_all(path).map_err(at("remove", path))?;
+    } else {
+        root.remove_file(path).map_err(at("remove", path))?;
+    }
+    Ok(true)
+}
+
+/// Writes a root-owned file, replacing whatever non-directory stands there.
+fn write(
+    root: &Root,
+    path: impl AsRef<Path>,
+    mode: u32,
+    content: &[u8],
+) -> Result<(), FinaliseError> {
+    let path = path.as_ref();
+    root.write(path, mode, content).map_err(at("write", path))
+}
+
+/// Makes a directory (and its parents, 0755) if there is none; leaves an existing one alone.
+fn directory(root: &Root, path: impl AsRef<Path>, mode: u32) -> Result<(), FinaliseError> {
+    let path = path.as_ref();
+    if is_dir(root, path) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        root.create_dir_all(parent, 0o755)
+            .map_err(at("make", parent))?;
+    }
+    root.create_dir(path, mode).map_err(at("make", path))
+}
+
+/// A small text file of the image, for reading; `None` if it isn't there or isn't a regular file.
+fn text(root: &Root, path: impl AsRef<Path>) -> Option<String> {
+    const LIMIT: u64 = 1 << 20;
+    let path = root.resolve(path.as_ref()).ok()?;
+    let bytes = root.read(&path, LIMIT).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,412 @@
+//! The local builder: build machines are sandboxes on this Linux host.
+
+mod bases;
+mod jobs;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mibe_image::progress::Progress;
+use mibe_sandbox::{Agent, Cancel, Command, JobFiles, Mode, Network, Outcome, Sandbox};
+
+use crate::base::BaseRef;
+use crate::capture::{CaptureOptions, Captured};
+use crate::error::BuildError;
+use crate::journal::{Journal, Record};
+use crate::machine::{Builder, Machine, ResolvedBase, Script};
+use crate::paths::Paths;
+use crate::work::{Work, WorkReport};
+
+pub use jobs::JOBS;
+
+/// Name that a build machine goes by while scripts run in it.
+const HOSTNAME: &str = "mibe-build";
+
+/// Variables of this host that a script needs to reach the network as the host does.
+const PROXIES: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+];
+
+/// How the local builder is to work.
+#[derive(Clone)]
+pub struct LocalOptions {
+    /// The way into the sandbox; `None` takes the first that works.
+    pub sandbox: Option<Mode>,
+    /// What build machines see of the network.
+    pub network: Network,
+    /// Name servers of build machines; the host's if empty.
+    pub resolvers: Vec<IpAddr>,
+    /// Debian mirror; `None` takes the one of this host's apt, or the public one.
+    pub mirror: Option<String>,
+    /// Keyring that a Debian mirror is checked against; `None` takes the host's.
+    pub keyring: Option<PathBuf>,
+    /// What serves as agent of sandboxes.
+    pub agent: Agent,
+    /// The user's folders.
+    pub paths: Paths,
+    /// Ends what is running.
+    pub cancel: Cancel,
+    /// Seconds since 1970, for scripts that stamp times (SOURCE_DATE_EPOCH).
+    pub epoch: i64,
+}
+
+/// Provides sandboxes on this host as build machines.
+pub struct LocalBuilder {
+    options: Arc<LocalOptions>,
+    mode: Mode,
+    journal: Journal,
+    progress: Arc<dyn Progress>,
+    bootstrapped: Option<bases::Bootstrapped>,
+}
+
+impl LocalBuilder {
+    /// A builder of this host.
+    ///
+    /// # Errors
+    ///
+    /// No way into a sandbox works here; the hints say what to do about each.
+    pub fn new(options: LocalOptions, progress: Arc<dyn Progress>) -> Result<Self, BuildError> {
+        let machines = options.paths.machines();
+        fs::create_dir_all(&machines).map_err(BuildError::io("make", &machines))?;
+        let mode = choose(&options, &machines)?;
+        Ok(Self {
+            mode,
+            journal: Journal::new(options.paths.journal()),
+            options: Arc::new(options),
+            progress,
+            bootstrapped: None,
+        })
+    }
+
+    /// The way into the sandbox that was chosen.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+/// The order in which ways are tried: the quickest and most faithful first.
+pub const MODES: [Mode; 3] = [Mode::Root, Mode::Subuid, Mode::Single];
+
+fn choose(options: &LocalOptions, machines: &Path) -> Result<Mode, BuildError> {
+    let wanted = options.sandbox.map_or(MODES.to_vec(), |mode| vec![mode]);
+    let mut hints = Vec::new();
+    for mode in wanted {
+        match Sandbox::probe(&options.agent, mode, machines) {
+            Ok(()) => return Ok(mode),
+            Err(unavailable) => hints.push(format!(
+                "{mode}: {}; {}",
+                unavailable.reason, unavailable.remedy
+            )),
+        }
+    }
+    Err(BuildError::Host {
+        message: match options.sandbox {
+            Some(mode) => format!("the sandbox mode {mode} does not work here"),
+            None => "no sandbox mode works here".to_owned(),
+        },
+        hints,
+    })
+}
+
+impl Builder for LocalBuilder {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn resolve(&mut self, base: &BaseRef) -> Result<ResolvedBase, BuildError> {
+        match base {
+            BaseRef::Debian { suite } => {
+                let bootstrapped = bases::debian(self, suite)?;
+                let title = bootstrapped.title.clone();
+                self.bootstrapped = Some(bootstrapped);
+                Ok(ResolvedBase {
+                    reference: base.clone(),
+                    title,
+                })
+            }
+            BaseRef::Archive(path) | BaseRef::Directory(path) => Ok(ResolvedBase {
+                reference: base.clone(),
+                title: path
+                    .file_name()
+                    .unwrap_or(path.as_os_str())
+                    .to_string_lossy()
+                    .into_owned(),
+            }),
+            BaseRef::Image(name) => Err(image_base(name)),
+        }
+    }
+
+    fn create(
+        &mut self,
+        base: &ResolvedBase,
+        record: &Record,
+    ) -> Result<Box<dyn Machine>, BuildError> {
+        let machine = LocalMachine::create(&self.options, self.mode, &record.entry.directory)?;
+        let (path, host_sources) = match (&base.reference, &self.bootstrapped) {
+            (BaseRef::Debian { .. }, Some(bootstrapped)) => (&bootstrapped.archive, true),
+            (BaseRef::Archive(path) | BaseRef::Directory(path), _) => (path, false),
+            (reference, _) => return Err(image_base(&reference.to_string())),
+        };
+        machine.fill(path)?;
+        if host_sources && let Some(bootstrapped) = &self.bootstrapped {
+            machine.apt_settings(&bootstrapped.sources, bootstrapped.proxy.as_deref())?;
+        } else {
+            machine.apt_settings("", None)?;
+        }
+        Ok(Box::new(machine))
+    }
+}
+
+/// Images as bases need the library.
+pub(crate) fn image_base(name: &str) -> BuildError {
+    BuildError::usage(
+        format!(
+            "the base {name:?} is an image, and this version of mibe can't open images as a base yet"
+        ),
+        &[
+            "name a Linux base with --base: debian:bookworm, a root file system as a tar archive, or a directory",
+            "a root file system can be taken out of a zone with: tar -C /zones/UUID/root -cf base.tar .",
+        ],
+    )
+}
+
+/// A sandbox as a build machine.
+pub(crate) struct LocalMachine {
+    sandbox: Sandbox,
+    options: Arc<LocalOptions>,
+    resolv_conf: Vec<u8>,
+}
+
+impl LocalMachine {
+    /// An empty machine in `directory`.
+    pub(crate) fn create(
+        options: &Arc<LocalOptions>,
+        mode: Mode,
+        directory: &Path,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            sandbox: Sandbox::create(&options.agent, directory, mode)?,
+            resolv_conf: resolv_conf(&options.resolvers),
+            options: Arc::clone(options),
+        })
+    }
+
+    fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    fn into_sandbox(self) -> Sandbox {
+        self.sandbox
+    }
+
+    /// Fills the machine with a base: an archive or a directory of this host.
+    fn fill(&self, base: &Path) -> Result<(), BuildError> {
+        let failed = |source: BuildError| {
+            match source {
+            BuildError::Cancelled => BuildError::Cancelled,
+            source => BuildError::Base {
+                message: format!("{} can't be a base: {source}", base.display()),
+                hints: vec![
+                    "a base is the root file system of a Linux distribution: etc, usr/bin and an os-release or the like at its top"
+                        .to_owned(),
+                ],
+                source: None,
+            },
+        }
+        };
+        if base.is_dir() {
+            let base = fs::canonicalize(base).map_err(BuildError::io("find", base))?;
+            self.job::<_, ()>(jobs::COPY_DIRECTORY, &base, JobFiles::default())
+                .map_err(failed)
+        } else {
+            let input = File::open(base).map_err(BuildError::io("read", base))?;
+            let files = JobFiles {
+                input: Some(input),
+                ..JobFiles::default()
+            };
+            self.job::<_, ()>(jobs::UNPACK, &(), files).map_err(failed)
+        }
+    }
+
+    /// Settings of apt for the build only; `sources` replaces the image's own list where it is not empty.
+    fn apt_settings(&self, sources: &str, proxy: Option<&str>) -> Result<(), BuildError> {
+        use crate::packages::{APT_CONFIG, APT_SOURCES};
+        use crate::work::NewFile;
+        let mut settings = String::from(
+            "APT::Sandbox::User \"root\";\nAcquire::Retries \"3\";\nAcquire::Languages \"none\";\n\
+             Dpkg::Use-Pty \"0\";\nDpkg::Options { \"--force-confdef\"; \"--force-confold\"; };\n",
+        );
+        if let Some(proxy) = proxy {
+            settings.push_str(&format!("Acquire::http::Proxy \"{proxy}\";\n"));
+        }
+        let mut files = Vec::new();
+        if !sources.is_empty() {
+            settings.push_str(&format!(
+                "Dir::Etc::SourceList \"{APT_SOURCES}\";\nDir::Etc::SourceParts \"-\";\n"
+            ));
+            files.push((APT_SOURCES, sources.to_owned()));
+        }
+        files.push((APT_CONFIG, settings));
+        let files = files
+            .into_iter()
+            .map(|(path, content)| NewFile {
+                path: PathBuf::from(path),
+                mode: 0o644,
+                content: content.into_bytes(),
+            })
+            .collect();
+        self.job::<_, WorkReport>(jobs::WORK, &Work::Write(files), JobFiles::default())?;
+        Ok(())
+    }
+
+    /// Runs a job of [`JOBS`] in the machine.
+    pub(crate) fn job<A: serde::Serialize, R: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        args: &A,
+        files: JobFiles,
+    ) -> Result<R, BuildError> {
+        match self.sandbox.job(name, args, files, &self.options.cancel) {
+            Ok(result) => Ok(result),
+            Err(mibe_sandbox::Error::Cancelled) => Err(BuildError::Cancelled),
+            Err(mibe_sandbox::Error::Job { message, .. }) => Err(BuildError::Work {
+                what: "work in the build machine",
+                why: message,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The environment that every script gets.
+    fn environment(&self) -> Vec<(String, String)> {
+        let mut environment: Vec<(String, String)> = [
+            (
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
+            ("HOME", "/root"),
+            ("USER", "root"),
+            ("LOGNAME", "root"),
+            ("SHELL", "/bin/sh"),
+            ("LC_ALL", "C.UTF-8"),
+            ("TERM", "dumb"),
+            // systemctl enables offline and does not try to start anything (systemctl(1)).
+            ("SYSTEMD_OFFLINE", "1"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+        environment.push((
+            "SOURCE_DATE_EPOCH".to_owned(),
+            self.options.epoch.to_string(),
+        ));
+        if self.options.network == Network::Host {
+            environment.extend(
+                PROXIES
+                    .iter()
+                    .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
+            );
+        }
+        environment
+    }
+}
+
+impl Machine for LocalMachine {
+    fn run(
+        &mut self,
+        script: &Script,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, BuildError> {
+        let mut env: Vec<_> = self
+            .environment()
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        env.extend(script.env.iter().cloned());
+        let command = Command {
+            env,
+            cwd: PathBuf::from(&script.cwd),
+            network: self.options.network,
+            resolv_conf: self.resolv_conf.clone(),
+            hostname: HOSTNAME.to_owned(),
+            timeout: Some(script.timeout),
+            // copy/ lays files into /tmp that customize looks for there.
+            tmp_tmpfs: false,
+            ..Command::new(script.argv.clone())
+        };
+        match self.sandbox.run(&command, &self.options.cancel, output)? {
+            Outcome::Cancelled => Err(BuildError::Cancelled),
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn work(&mut self, work: &Work) -> Result<WorkReport, BuildError> {
+        self.job(jobs::WORK, work, JobFiles::default())
+    }
+
+    fn capture(
+        &mut self,
+        options: &CaptureOptions,
+        out: &mut dyn Write,
+    ) -> Result<Captured, BuildError> {
+        let (mut reader, writer) = io::pipe().map_err(BuildError::io("make a pipe", "/"))?;
+        // A stream comes in records of 128 KiB; the kernel's default pipe holds half of one.
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, 1 << 20);
+        let files = JobFiles {
+            output: Some(File::from(std::os::fd::OwnedFd::from(writer))),
+            ..JobFiles::default()
+        };
+        let machine = &*self;
+        std::thread::scope(|scope| {
+            let job =
+                scope.spawn(move || machine.job::<_, Captured>(jobs::CAPTURE, options, files));
+            let mut buffer = vec![0; 1 << 18];
+            let copied = loop {
+                match reader.read(&mut buffer) {
+                    Ok(0) => break Ok(()),
+                    Ok(count) => {
+                        if let Err(error) = out.write_all(&buffer[..count]) {
+                            break Err(BuildError::io("write", "the image")(error));
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => break Err(BuildError::io("read", "the stream")(error)),
+                }
+            };
+            // With the reader closed, a job that still writes ends by itself.
+            drop(reader);
+            let captured = job.join().unwrap_or_else(|_| {
+                Err(BuildError::Work {
+                    what: "capture",
+                    why: "the thread that waits for it panicked".to_owned(),
+                })
+            });
+            copied.and(captured)
+        })
+    }
+
+    fn destroy(self: Box<Self>) -> Result<(), BuildError> {
+        Ok(self.sandbox.destroy()?)
+    }
+}
+
+/// What stands in resolv.conf while scripts run: the given name servers, or the host's file.
+fn resolv_conf(resolvers: &[IpAddr]) -> Vec<u8> {
+    if resolvers.is_empty() {
+        // A host without one has no name service for its build machines either.
+        return fs::read("/etc/resolv.conf").unwrap_or_default();
+    }
+    resolvers
+        .iter()
+        .flat_map(|address| format!("nameserver {address}\n").into_bytes())
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! The seam of the build: what a builder must be able to do, so that the steps are written once.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use mibe_sandbox::Outcome;
+
+use crate::base::BaseRef;
+use crate::capture::{CaptureOptions, Captured};
+use crate::error::BuildError;
+use crate::journal::Record;
+use crate::work::{Work, WorkReport};
+
+/// What a base turned out to be once it was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedBase {
+    /// As the recipe or the user named it.
+    pub reference: BaseRef,
+    /// Name and version for people and for /etc/product ("debian bookworm 12.11").
+    pub title: String,
+}
+
+/// A command to run in a build machine.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// Variables beside the clean environment that every command gets.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory inside the machine.
+    pub cwd: String,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// Provides build machines.
+pub trait Builder {
+    /// The builder's name, as `--builder` takes it.
+    fn name(&self) -> &'static str;
+
+    /// Makes the base available here (downloads, bootstraps) and says what it is.
+    fn resolve(&mut self, base: &BaseRef) -> Result<ResolvedBase, BuildError>;
+
+    /// Makes a build machine from a base that [`Builder::resolve`] returned. `record` was written to the journal
+    /// before; the machine makes nothing that the record does not name.
+    fn create(
+        &mut self,
+        base: &ResolvedBase,
+        record: &Record,
+    ) -> Result<Box<dyn Machine>, BuildError>;
+}
+
+/// A build machine.
+pub trait Machine {
+    /// Runs a command; all that it prints goes to `output` as it comes.
+    fn run(
+        &mut self,
+        script: &Script,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, BuildError>;
+
+    /// Does file work in the machine's tree, without any program of the tree.
+    fn work(&mut self, work: &Work) -> Result<WorkReport, BuildError>;
+
+    /// Writes the machine's file system as a ZFS stream.
+    fn capture(
+        &mut self,
+        options: &CaptureOptions,
+        out: &mut dyn Write,
+    ) -> Result<Captured, BuildError>;
+
+    /// Takes the machine away, wholly.
+    fn destroy(self: Box<Self>) -> Result<(), BuildError>;
+}

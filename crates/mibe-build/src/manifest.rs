@@ -1,0 +1,178 @@
+//! The manifest of a built image.
+
+use mibe_image::file::FinishedFile;
+use mibe_image::manifest::Manifest;
+use mibe_recipe::Recipe;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::capture::Captured;
+use crate::error::BuildError;
+use crate::plan::Plan;
+
+/// What `uname -r` says in a zone of the image where the recipe says nothing: what the published LX images say, and new enough
+/// for the glibc of every Debian since.
+const KERNEL_VERSION: &str = "5.10.0";
+
+/// The platform that published LX images ask for where the recipe says nothing.
+const MIN_PLATFORM: &str = "20220407T001427Z";
+
+/// The owner that `imgadm create` writes: nobody in particular.
+const NO_OWNER: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The image's name as a ZFS dataset takes it; receivers choose another.
+pub(crate) fn dataset_name(recipe: &Recipe) -> String {
+    format!("{}-{}", *recipe.name, *recipe.version)
+        .chars()
+        .map(|character| match character {
+            'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '_' | '-' => character,
+            _ => '_',
+        })
+        .take(100)
+        .collect()
+}
+
+/// The manifest of what was captured.
+///
+/// # Errors
+///
+/// The recipe gives it values that an image server would refuse.
+pub(crate) fn manifest(
+    plan: &Plan,
+    captured: &Captured,
+    file: &FinishedFile,
+    epoch: i64,
+) -> Result<Manifest, BuildError> {
+    let recipe = &plan.recipe;
+    let published = jiff::Timestamp::from_second(epoch)
+        .map_err(|_| {
+            BuildError::usage(
+                format!("SOURCE_DATE_EPOCH={epoch} is no time"),
+                &["it is seconds since 1970"],
+            )
+        })?
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
+    let min_platform = recipe
+        .min_platform
+        .as_ref()
+        .map_or(MIN_PLATFORM, |platform| platform.value.as_str());
+    let networks: Vec<Value> = if recipe.networks.is_empty() {
+        vec![json!({"name": "net0", "description": "public"})]
+    } else {
+        recipe
+            .networks
+            .iter()
+            .map(|network| json!({"name": network.name, "description": network.description}))
+            .collect()
+    };
+    let mut requirements = Map::new();
+    requirements.insert("networks".into(), networks.into());
+    requirements.insert("brand".into(), "lx".into());
+    requirements.insert("min_platform".into(), json!({"7.0": min_platform}));
+    if let Some(min_ram) = &recipe.min_ram {
+        requirements.insert("min_ram".into(), min_ram.value.into());
+    }
+    if let Some(max_ram) = &recipe.max_ram {
+        requirements.insert("max_ram".into(), max_ram.value.into());
+    }
+    let users: Vec<Value> = if recipe.users.is_empty() {
+        vec![json!({"name": "root"})]
+    } else {
+        recipe
+            .users
+            .iter()
+            .map(|user| json!({"name": user.value}))
+            .collect()
+    };
+    let kernel_version = recipe
+        .kernel_version
+        .as_ref()
+        .map_or(KERNEL_VERSION, |version| version.value.as_str());
+    let mut tags = Map::new();
+    tags.insert(
+        "role".into(),
+        recipe
+            .role
+            .as_ref()
+            .map_or("os", |role| role.value.as_str())
+            .into(),
+    );
+    tags.insert("kernel_version".into(), kernel_version.into());
+
+    let mut manifest = json!({
+        "v": 2,
+        "owner": recipe.owner_uuid.as_ref().map_or(NO_OWNER, |owner| owner.value.as_str()),
+        "name": recipe.name.value,
+        "version": recipe.version.value,
+        "published_at": published,
+        "type": "lx-dataset",
+        "os": "linux",
+        "requirements": requirements,
+        "users": users,
+        "tags": tags,
+    });
+    if let Some(fields) = manifest.as_object_mut() {
+        for (key, value) in [
+            ("description", &recipe.description),
+            ("homepage", &recipe.homepage),
+        ] {
+            if let Some(value) = value.as_ref().filter(|value| !value.value.is_empty()) {
+                fields.insert(key.into(), value.value.clone().into());
+            }
+        }
+        if !recipe.billing_tags.is_empty() {
+            let tags: Vec<Value> = recipe
+                .billing_tags
+                .iter()
+                .map(|tag| tag.value.clone().into())
+                .collect();
+            fields.insert("billing_tags".into(), tags.into());
+        }
+        let uuid = uuid(recipe, captured, fields);
+        fields.insert("uuid".into(), uuid.into());
+        let file = json!({
+            "sha1": file.sha1(),
+            "size": file.size(),
+            "compression": plan.compression.to_string(),
+            "dataset_guid": captured.guid.to_string(),
+        });
+        fields.insert("files".into(), vec![file].into());
+    }
+    let manifest: Manifest = serde_json::from_value(manifest)
+        .map_err(|error| BuildError::Manifest(vec![error.to_string()]))?;
+    let violations = manifest.validate();
+    if violations.is_empty() {
+        Ok(manifest)
+    } else {
+        Err(BuildError::Manifest(
+            violations
+                .iter()
+                .map(|violation| format!("{}: {}", violation.field, violation.message))
+                .collect(),
+        ))
+    }
+}
+
+/// The recipe's uuid, or one of all that the image holds and says: the same image has the same uuid wherever it was built,
+/// and another one another.
+fn uuid(recipe: &Recipe, captured: &Captured, fields: &Map<String, Value>) -> String {
+    if let Some(uuid) = &recipe.image_uuid {
+        return uuid.value.clone();
+    }
+    let mut hash = Sha256::new();
+    hash.update(&captured.digest);
+    for (key, value) in fields {
+        let value = value.to_string();
+        for part in [key, &value] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let bytes = std::array::from_fn(|index| digest[index]);
+    // Version 8 is for uuids made in a way of one's own (RFC 9562, 5.8), but older validators know only 1 to 5.
+    uuid::Builder::from_sha1_bytes(bytes)
+        .into_uuid()
+        .to_string()
+}

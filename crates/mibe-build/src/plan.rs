@@ -1,0 +1,277 @@
+//! From a recipe to the steps of its build, before anything is touched.
+
+use std::fmt;
+use std::path::Path;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use mibe_image::file::Compression;
+use mibe_image::library::ImagePaths;
+use mibe_recipe::{CopyEntry, EntryKind, Located, Problem, Recipe, Target};
+
+use serde::Serialize;
+
+use crate::base::BaseRef;
+use crate::error::BuildError;
+use crate::lay;
+
+/// A step of a build; the order of the variants is the order of the steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Make the base available.
+    Resolve,
+    /// Make the build machine.
+    Create,
+    /// Remove packages.
+    DeletePackages(Vec<String>),
+    /// Install packages.
+    Packages(Vec<String>),
+    /// Lay copy/ over the tree.
+    Copy {
+        /// Files, directories and links.
+        entries: usize,
+        /// Bytes in the files.
+        bytes: u64,
+    },
+    /// Write /etc/motd and /etc/product.
+    MotdProduct,
+    /// Run customize.
+    Customize,
+    /// Make the tree fit to be an image.
+    Finalise,
+    /// Turn it into a stream, compressed.
+    Capture,
+    /// Write the image's manifest.
+    Manifest,
+}
+
+impl Step {
+    /// Its name, for people and for `--progress json`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Create => "create",
+            Self::DeletePackages(_) => "delete packages",
+            Self::Packages(_) => "packages",
+            Self::Copy { .. } => "copy",
+            Self::MotdProduct => "motd and product",
+            Self::Customize => "customize",
+            Self::Finalise => "finalise",
+            Self::Capture => "capture",
+            Self::Manifest => "manifest",
+        }
+    }
+}
+
+/// What will be built, from what, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The build repository.
+    pub repository: Utf8PathBuf,
+    /// What was read from it.
+    pub recipe: Recipe,
+    /// What is odd about it.
+    pub warnings: Vec<Problem>,
+    /// Where the build starts.
+    pub base: BaseRef,
+    /// The entries of copy/, as they are to be in the image.
+    pub entries: Vec<lay::Entry>,
+    /// What will be done, in order.
+    pub steps: Vec<Step>,
+    /// Compression of the image's file.
+    pub compression: Compression,
+    /// Where the image will be.
+    pub image: ImagePaths,
+}
+
+/// What of the plan the user decides.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// Overrides the recipe's base; a relative path counts from the current folder.
+    pub base: Option<String>,
+    /// Compression of the image's file; `None` takes the recipe's, or gzip.
+    pub compression: Option<Compression>,
+    /// Folder of the image.
+    pub output: Utf8PathBuf,
+}
+
+impl Plan {
+    /// Reads a repository and lays out its build; touches nothing.
+    ///
+    /// # Errors
+    ///
+    /// The repository has errors, or asks for what the local builder can't do.
+    pub fn make(repository: &Utf8Path, options: &PlanOptions) -> Result<Self, BuildError> {
+        let outcome = Recipe::read(repository).map_err(|problems| BuildError::Recipe {
+            repository: repository.into(),
+            problems: problems.0,
+        })?;
+        let (recipe, warnings) = (outcome.recipe, outcome.warnings);
+        let base = match (&options.base, &recipe.base) {
+            (Some(base), _) => BaseRef::parse(base, Path::new(""))?,
+            (None, Some(base)) => BaseRef::parse(&base.value, repository.as_std_path())?,
+            (None, None) => {
+                return Err(BuildError::usage(
+                    format!("{repository} names no base"),
+                    &[
+                        "put base=\"debian:bookworm\" (or another) into its manifest",
+                        "or give one with --base: debian:SUITE, a root file system as a tar archive, or a directory",
+                    ],
+                ));
+            }
+        };
+        buildable(&recipe, &base)?;
+        let compression = match (options.compression, &recipe.compression) {
+            (Some(compression), _) => compression,
+            (None, Some(compression)) if compression.value == "none" => Compression::None,
+            _ => Compression::Gzip,
+        };
+        let image = ImagePaths::new(&options.output, &recipe.name, &recipe.version, compression);
+        let entries: Vec<_> = recipe.copy.iter().map(entry).collect();
+        let bytes = recipe.copy.iter().map(|entry| entry.size).sum();
+        let mut steps = vec![Step::Resolve, Step::Create];
+        if !recipe.delete_packages.is_empty() {
+            steps.push(Step::DeletePackages(names(&recipe.delete_packages)));
+        }
+        if !recipe.packages.is_empty() {
+            steps.push(Step::Packages(names(&recipe.packages)));
+        }
+        if !entries.is_empty() {
+            steps.push(Step::Copy {
+                entries: entries.len(),
+                bytes,
+            });
+        }
+        steps.push(Step::MotdProduct);
+        if recipe.customize.is_some() {
+            steps.push(Step::Customize);
+        }
+        steps.extend([Step::Finalise, Step::Capture, Step::Manifest]);
+        Ok(Self {
+            repository: repository.to_owned(),
+            recipe,
+            warnings,
+            base,
+            entries,
+            steps,
+            compression,
+            image,
+        })
+    }
+}
+
+impl Plan {
+    /// The plan as JSON, for programs.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "event": "plan",
+            "version": mibe_image::progress::VERSION,
+            "repository": self.repository,
+            "recipe": self.recipe.summary(),
+            "base": self.base.to_string(),
+            "file": self.image.file(),
+            "manifest": self.image.manifest(),
+            "steps": self.steps,
+            "warnings": self.warnings,
+        })
+    }
+}
+
+fn names(packages: &[Located<String>]) -> Vec<String> {
+    packages
+        .iter()
+        .map(|package| package.value.clone())
+        .collect()
+}
+
+fn entry(entry: &CopyEntry) -> lay::Entry {
+    lay::Entry {
+        path: entry.path.clone(),
+        kind: match &entry.kind {
+            EntryKind::Directory => lay::EntryKind::Directory,
+            EntryKind::File => lay::EntryKind::File,
+            EntryKind::Symlink(target) => lay::EntryKind::Symlink(target.clone()),
+        },
+        mode: lay::image_mode(entry.mode),
+    }
+}
+
+/// Refuses what the local builder can't do, before anything is touched.
+fn buildable(recipe: &Recipe, base: &BaseRef) -> Result<(), BuildError> {
+    let other = match recipe.target.as_ref().map(|target| target.value) {
+        Some(Target::Native) => Some("a native (illumos) image: its programs do not run on Linux"),
+        Some(Target::Hvm) => Some("an HVM image"),
+        Some(Target::Lx) | None => None,
+    };
+    if let Some(other) = other {
+        return Err(BuildError::usage(
+            format!(
+                "{} builds {other}, and the local builder of this version makes LX images",
+                recipe.directory
+            ),
+            &[
+                "build it where it can run; or, if it is meant for LX, put os=\"linux\" into its manifest",
+            ],
+        ));
+    }
+    if let BaseRef::Image(name) = base {
+        return Err(crate::local::image_base(name));
+    }
+    let url = recipe
+        .packages
+        .iter()
+        .find(|package| package.value.contains("://"));
+    if let Some(url) = url {
+        return Err(BuildError::usage(
+            format!(
+                "packages names a URL, {}, which is for pkg_add of a native image",
+                url.value
+            ),
+            &["fetch and install it in customize instead"],
+        ));
+    }
+    Ok(())
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recipe = &self.recipe;
+        let mut field = |name: &str, value: &str| writeln!(out, "  {name:<14} {value}");
+        field("image", &format!("{} {}", *recipe.name, *recipe.version))?;
+        field("kind", "LX (type lx-dataset, os linux, brand lx)")?;
+        field("base", &self.base.to_string())?;
+        for (name, value) in [
+            ("description", &recipe.description),
+            ("homepage", &recipe.homepage),
+        ] {
+            if let Some(value) = value {
+                field(name, value)?;
+            }
+        }
+        field("file", self.image.file().as_str())?;
+        field("manifest", self.image.manifest().as_str())?;
+        writeln!(out, "steps:")?;
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(out, "  {:>2}. {step}", number + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeletePackages(names) | Self::Packages(names) => {
+                write!(out, "{}: {}", self.name(), names.join(" "))
+            }
+            Self::Copy { entries, bytes } => {
+                write!(out, "{}: {entries} entries, {bytes} bytes", self.name())
+            }
+            Self::Resolve => write!(out, "{}: have the base here", self.name()),
+            Self::Create => write!(out, "{}: make the build machine of it", self.name()),
+            Self::MotdProduct | Self::Customize | Self::Manifest => out.write_str(self.name()),
+            Self::Finalise => write!(out, "{}: make the tree fit for LX", self.name()),
+            Self::Capture => write!(out, "{}: write the ZFS stream", self.name()),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The arguments of every command.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Make machine images for SmartOS and Triton.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mibe",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build images from build repositories
+    Build(Build),
+    /// Tell what this machine can do, and how to make it do the rest
+    Doctor(Doctor),
+    /// Destroy what interrupted builds left behind, and old caches
+    Clean(Clean),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
+}
+
+/// Build images from build repositories.
+///
+/// Each REPO is a folder with a manifest, packages, customize, copy/ and motd. The image is left in
+/// the output folder as NAME-VERSION.zfs.gz (a zfs send stream) and NAME-VERSION.json (its manifest).
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Build repositories
+    #[arg(required = true, value_name = "REPO")]
+    pub repos: Vec<PathBuf>,
+    /// Start from this instead of the manifest's base: debian:SUITE, a root file system as a tar
+    /// archive (.tar, .gz, .xz, .zst, .bz2), or a directory
+    #[arg(long, value_name = "REF")]
+    pub base: Option<String>,
+    /// Where the image goes
+    #[arg(long, value_name = "DIR", default_value = "images")]
+    pub output: PathBuf,
+    /// Where the log of the build goes
+    #[arg(long, value_name = "DIR", default_value = "logs")]
+    pub logs: PathBuf,
+    /// What provides the build machine
+    #[arg(long, value_enum, default_value_t = BuilderName::Local)]
+    pub builder: BuilderName,
+    /// How the build machine gets the ownership of its files: as root, as a user with ranges in
+    /// /etc/subuid, or as a user with nothing but its own uid
+    #[arg(long, value_enum, default_value_t = SandboxName::Auto)]
+    pub sandbox: SandboxName,
+    /// What the build machine sees of the network
+    #[arg(long, value_enum, default_value_t = NetworkName::Host)]
+    pub network: NetworkName,
+    /// Name server of the build machine instead of the host's; may be given again; not in the image
+    #[arg(long, value_name = "IP")]
+    pub resolver: Vec<IpAddr>,
+    /// Debian mirror to bootstrap and install from, instead of the one of this machine's apt
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// OpenPGP keyring that the mirror's signatures must come from
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+    /// Compression of the image's file, instead of the manifest's [default: gzip]
+    #[arg(long, value_enum)]
+    pub compression: Option<CompressionName>,
+    /// How long customize may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub timeout_customize: u64,
+    /// Keep the build machine when the build fails, and say where it is
+    #[arg(long)]
+    pub keep_on_failure: bool,
+    /// Replace an image of the same name and version
+    #[arg(long)]
+    pub force: bool,
+    /// Print the recipe and the plan; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressName::Auto)]
+    pub progress: ProgressName,
+    /// Show what scripts print as they print it
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Builders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BuilderName {
+    /// A sandbox on this Linux machine
+    Local,
+}
+
+/// Sandbox modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SandboxName {
+    /// The first of the others that works here
+    Auto,
+    /// Real root
+    Root,
+    /// A user with subordinate ids
+    Subuid,
+    /// A user with a single id; ownership is kept in a ledger
+    Single,
+}
+
+/// Networks of a build machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// The host's
+    Host,
+    /// Loopback alone
+    None,
+}
+
+/// Compressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressionName {
+    /// What every tool takes
+    Gzip,
+    /// A plain stream
+    None,
+}
+
+/// Ways to show progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressName {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    /// A line a step
+    Plain,
+    /// A JSON object a line, on standard output
+    Json,
+    /// Nothing but the result and errors
+    None,
+}
+
+/// Tell what this machine can do, and how to make it do the rest.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Destroy what interrupted builds left behind, and old caches.
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// Remove every download and every base, too, not only those unused for 30 days
+    #[arg(long)]
+    pub all: bool,
+    /// Print what would go; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Print the completions of a shell.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Write the manual pages.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Folder to write mibe.1, mibe-build.1 and the others into; without it, mibe.1 goes to standard output
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}

@@ -1,0 +1,253 @@
+//! `mibe build`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use mibe_build::build::{BuildOptions, Built, build};
+use mibe_build::local::{LocalBuilder, LocalOptions};
+use mibe_build::paths::Paths;
+use mibe_build::plan::{Plan, PlanOptions};
+use mibe_build::{BuildError, clean};
+use mibe_image::file::Compression;
+use mibe_image::progress::{Event, Progress};
+use mibe_sandbox::{Agent, Mode, Network};
+
+use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName};
+use crate::error::{CommandError, Kind};
+use crate::{problems, progress, signals, units};
+
+pub fn run(arguments: &Build) -> Result<(), CommandError> {
+    let plans = plans(arguments)?;
+    if arguments.dry_run {
+        for plan in &plans {
+            show_plan(arguments, plan);
+        }
+        return Ok(());
+    }
+    let cancel = signals::cancel_on_signals()?;
+    let progress = progress::of(arguments.progress, arguments.verbose);
+    let paths = Paths::of_user()?;
+    let agent = Agent::current();
+    clean_up(&paths, &agent, progress.as_ref())?;
+    let epoch = epoch()?;
+    let options = LocalOptions {
+        sandbox: mode(arguments.sandbox),
+        network: match arguments.network {
+            NetworkName::Host => Network::Host,
+            NetworkName::None => Network::None,
+        },
+        resolvers: arguments.resolver.clone(),
+        mirror: arguments.mirror.clone(),
+        keyring: arguments.keyring.clone(),
+        agent,
+        paths: paths.clone(),
+        cancel: cancel.clone(),
+        epoch,
+    };
+    let mut builder = LocalBuilder::new(options, Arc::clone(&progress))?;
+    let options = BuildOptions {
+        logs: arguments.logs.clone(),
+        paths,
+        force: arguments.force,
+        keep_on_failure: arguments.keep_on_failure,
+        timeout_customize: Duration::from_secs(arguments.timeout_customize),
+        epoch,
+    };
+    let mut failed = Vec::new();
+    for plan in &plans {
+        if plans.len() > 1 {
+            progress.event(Event::Message {
+                text: format!("building {}", plan.repository),
+            });
+        }
+        match build(plan, &options, &mut builder, progress.as_ref()) {
+            Ok(built) => show_built(arguments, &built),
+            Err(error) if plans.len() == 1 || cancel.is_cancelled() => return Err(error.into()),
+            Err(error) => failed.push((plan, error)),
+        }
+    }
+    several(failed)
+}
+
+/// One repository that fails does not keep the others from being built; each error is shown at the end.
+#[expect(clippy::print_stderr, reason = "the errors before the last")]
+fn several(failed: Vec<(&Plan, BuildError)>) -> Result<(), CommandError> {
+    let names: Vec<_> = failed
+        .iter()
+        .map(|(plan, _)| plan.repository.to_string())
+        .collect();
+    for (plan, error) in failed {
+        eprint!(
+            "{}: {}",
+            plan.repository,
+            CommandError::from(error).render()
+        );
+    }
+    if names.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError::new(
+            Kind::Failed,
+            format!("not built: {}", names.join(", ")),
+        ))
+    }
+}
+
+/// All repositories are read before the first is built.
+#[expect(clippy::print_stderr, reason = "warnings about repositories")]
+fn plans(arguments: &Build) -> Result<Vec<Plan>, CommandError> {
+    let options = PlanOptions {
+        base: arguments.base.clone(),
+        compression: match arguments.compression {
+            Some(CompressionName::Gzip) => Some(Compression::Gzip),
+            Some(CompressionName::None) => Some(Compression::None),
+            None => None,
+        },
+        output: utf8(&arguments.output)?.to_owned(),
+    };
+    let mut plans = Vec::new();
+    for repository in &arguments.repos {
+        let plan = Plan::make(utf8(repository)?, &options)?;
+        if !matches!(arguments.progress, ProgressName::Json | ProgressName::None) {
+            eprint!("{}", problems::render(&plan.warnings));
+        }
+        if let Some(same) = plans
+            .iter()
+            .find(|other: &&Plan| other.image.manifest() == plan.image.manifest())
+        {
+            return Err(CommandError::new(
+                Kind::Usage,
+                format!(
+                    "{} and {} would make the same image",
+                    same.repository, plan.repository
+                ),
+            ));
+        }
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+fn utf8(path: &Path) -> Result<&Utf8Path, CommandError> {
+    Utf8Path::from_path(path).ok_or_else(|| {
+        CommandError::new(
+            Kind::Usage,
+            format!(
+                "{} is not UTF-8, as paths on the command line must be",
+                path.display()
+            ),
+        )
+    })
+}
+
+/// What an earlier build that was killed left behind goes before the next one starts.
+fn clean_up(paths: &Paths, agent: &Agent, progress: &dyn Progress) -> Result<(), CommandError> {
+    let cleaned = clean::clean(paths, agent, clean::Caches::Keep, false)?;
+    for machine in cleaned.machines {
+        progress.event(Event::Message {
+            text: format!(
+                "destroyed the build machine of an interrupted build of {}",
+                machine.purpose
+            ),
+        });
+    }
+    for (path, error) in cleaned.failed {
+        progress.event(Event::Warning {
+            text: format!("{} could not be cleaned up: {error}", path.display()),
+            advice: None,
+        });
+    }
+    Ok(())
+}
+
+fn mode(name: SandboxName) -> Option<Mode> {
+    match name {
+        SandboxName::Auto => None,
+        SandboxName::Root => Some(Mode::Root),
+        SandboxName::Subuid => Some(Mode::Subuid),
+        SandboxName::Single => Some(Mode::Single),
+    }
+}
+
+/// The time of the build: SOURCE_DATE_EPOCH (reproducible-builds.org), or now.
+fn epoch() -> Result<i64, CommandError> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text
+            .parse()
+            .ok()
+            .filter(|epoch| *epoch >= 0)
+            .ok_or_else(|| {
+                CommandError::new(
+                    Kind::Usage,
+                    format!("SOURCE_DATE_EPOCH={text:?} is not a number of seconds since 1970"),
+                )
+            }),
+        Err(_) => Ok(std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs().cast_signed())),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn show_plan(arguments: &Build, plan: &Plan) {
+    if arguments.progress == ProgressName::Json {
+        println!("{}", plan.json());
+    } else {
+        println!("{}:", plan.repository);
+        print!("{plan}");
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn show_built(arguments: &Build, built: &Built) {
+    let install = format!(
+        "imgadm install -m {} -f {}",
+        quoted(built.paths.manifest()),
+        quoted(built.paths.file())
+    );
+    if arguments.progress == ProgressName::Json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "event": "built",
+                "version": mibe_image::progress::VERSION,
+                "manifest": built.paths.manifest(),
+                "file": built.paths.file(),
+                "uuid": built.image.uuid,
+                "install": install,
+                "log": built.log,
+            })
+        );
+        return;
+    }
+    let file = built.image.files.iter().flatten().next();
+    println!();
+    println!("image     {} {}", built.image.name, built.image.version);
+    println!("uuid      {}", built.image.uuid);
+    println!(
+        "file      {} ({}; {} before compression, {} entries)",
+        built.paths.file(),
+        units::bytes(file.map_or(0, |file| file.size)),
+        units::bytes(built.stream_size),
+        built.entries
+    );
+    println!("manifest  {}", built.paths.manifest());
+    println!("log       {}", built.log.display());
+    println!();
+    println!("Copy both files to a SmartOS host and install them there with:");
+    println!();
+    println!("    {install}");
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Utf8Path) -> String {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "/._-+@%=:,".contains(character);
+    if path.as_str().chars().all(plain) {
+        path.to_string()
+    } else {
+        format!("'{}'", path.as_str().replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,64 @@
+//! `mibe clean`.
+
+use mibe_build::clean::{Caches, clean};
+use mibe_build::paths::Paths;
+use mibe_sandbox::Agent;
+
+use crate::cli::Clean;
+use crate::error::{CommandError, Kind};
+use crate::units;
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub fn run(arguments: &Clean) -> Result<(), CommandError> {
+    let caches = if arguments.all {
+        Caches::All
+    } else {
+        Caches::Old
+    };
+    let cleaned = clean(
+        &Paths::of_user()?,
+        &Agent::current(),
+        caches,
+        arguments.dry_run,
+    )?;
+    let (would, verb) = if arguments.dry_run {
+        ("would ", ("destroy", "remove"))
+    } else {
+        ("", ("destroyed", "removed"))
+    };
+    for machine in &cleaned.machines {
+        println!(
+            "{would}{} the build machine {} (of {}, started {})",
+            verb.0, machine.id, machine.purpose, machine.started
+        );
+    }
+    for partial in &cleaned.partials {
+        println!("{would}{} {}", verb.1, partial.display());
+    }
+    if !cleaned.caches.is_empty() {
+        let size = cleaned.caches.iter().map(|(_, size)| size).sum();
+        println!(
+            "{would}{} {} cached files, {}",
+            verb.1,
+            cleaned.caches.len(),
+            units::bytes(size)
+        );
+    }
+    for machine in &cleaned.running {
+        println!(
+            "left alone: the build of {} runs, as process {}",
+            machine.purpose, machine.pid
+        );
+    }
+    if cleaned.machines.is_empty() && cleaned.partials.is_empty() && cleaned.caches.is_empty() {
+        println!("nothing to clean");
+    }
+    if cleaned.failed.is_empty() {
+        return Ok(());
+    }
+    let mut error = CommandError::new(Kind::Failed, "not everything could be cleaned");
+    for (path, reason) in &cleaned.failed {
+        error = error.hint(format!("{}: {reason}", path.display()));
+    }
+    Err(error)
+}

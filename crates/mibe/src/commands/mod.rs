@@ -1,0 +1,7 @@
+//! One file a command.
+
+pub mod build;
+pub mod clean;
+pub mod completions;
+pub mod doctor;
+pub mod man;

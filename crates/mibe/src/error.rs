@@ -1,0 +1,142 @@
+//! The one error of the command line: what happened, why, and what to do next.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use mibe_build::{Blame, BuildError};
+use mibe_recipe::Problem;
+
+use crate::problems;
+
+/// What the exit status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The build or check failed: 1.
+    Failed,
+    /// mibe was called in a wrong way: 2.
+    Usage,
+    /// This host can't: 3.
+    Host,
+}
+
+/// An error of a command.
+#[derive(Debug)]
+pub struct CommandError {
+    kind: Kind,
+    message: String,
+    /// Errors below it, outermost first.
+    causes: Vec<String>,
+    problems: Vec<Problem>,
+    /// What a script printed last, and where all of it is.
+    output: Option<(Vec<String>, String)>,
+    hints: Vec<String>,
+}
+
+impl CommandError {
+    /// An error without a cause below it.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            problems: Vec::new(),
+            output: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The exit status that tells its kind.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Host => 3,
+        })
+    }
+
+    /// The error as people read it.
+    pub fn render(&self) -> String {
+        let mut text = problems::render(&self.problems);
+        if let Some((tail, log)) = &self.output {
+            if tail.is_empty() {
+                text.push_str("  (it printed nothing)\n");
+            }
+            for line in tail {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  | {line}");
+            }
+            let _ = writeln!(text, "  all of its output: {log}");
+        }
+        let _ = writeln!(text, "error: {}", self.message);
+        for cause in &self.causes {
+            let _ = writeln!(text, "  caused by: {cause}");
+        }
+        for hint in &self.hints {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        text
+    }
+
+    /// The error as a JSON value, for `--progress json`.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "event": "error",
+            "kind": match self.kind {
+                Kind::Failed => "failed",
+                Kind::Usage => "usage",
+                Kind::Host => "host",
+            },
+            "message": self.message,
+            "causes": self.causes,
+            "hints": self.hints,
+            "problems": self.problems,
+            "output": self.output.as_ref().map(|(tail, _)| tail),
+            "log": self.output.as_ref().map(|(_, log)| log),
+        })
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Errors that name their cause in their own text need not be told twice.
+            if !error.to_string().contains(&text) {
+                causes.push(text);
+            }
+            source = cause.source();
+        }
+        let kind = match error.blame() {
+            Blame::Build => Kind::Failed,
+            Blame::Usage => Kind::Usage,
+            Blame::Host => Kind::Host,
+        };
+        let hints = error.hints();
+        let message = error.to_string();
+        let (problems, output) = match error {
+            BuildError::Recipe { problems, .. } => (problems, None),
+            BuildError::Script { tail, log, .. } => {
+                (Vec::new(), Some((tail, log.display().to_string())))
+            }
+            _ => (Vec::new(), None),
+        };
+        Self {
+            kind,
+            message,
+            causes,
+            problems,
+            output,
+            hints,
+        }
+    }
+}

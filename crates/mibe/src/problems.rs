@@ -1,0 +1,60 @@
+//! Shows located problems of a repository: the line, with a mark under what is wrong.
+
+use mibe_recipe::{Problem, Severity};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+};
+
+/// Every problem as text, one after the other; empty if there is none.
+pub fn render(problems: &[Problem]) -> String {
+    let theme = if std::env::var_os("NO_COLOR").is_some()
+        || !std::io::IsTerminal::is_terminal(&std::io::stderr())
+    {
+        GraphicalTheme::unicode_nocolor()
+    } else {
+        GraphicalTheme::unicode()
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
+    let mut text = String::new();
+    for problem in problems {
+        let mut one = String::new();
+        // Writing to a String cannot fail.
+        let _ = handler.render_report(&mut one, report(problem).as_ref());
+        text.push_str(one.trim_end());
+        text.push_str("\n\n");
+    }
+    text
+}
+
+fn report(problem: &Problem) -> Report {
+    let severity = match problem.severity {
+        Severity::Error => miette::Severity::Error,
+        Severity::Warning => miette::Severity::Warning,
+    };
+    let mut message = problem.message.clone();
+    if problem.location.is_none() {
+        message = format!("{}: {message}", problem.file);
+    }
+    let mut diagnostic = MietteDiagnostic::new(message)
+        .with_code(problem.code)
+        .with_severity(severity);
+    if !problem.advice.is_empty() {
+        diagnostic = diagnostic.with_help(problem.advice.clone());
+    }
+    let Some(location) = &problem.location else {
+        return Report::new(diagnostic);
+    };
+    // Only the one line is at hand; empty lines before it give it its number.
+    let before = location.line.saturating_sub(1) as usize;
+    let start = before
+        + location
+            .text
+            .char_indices()
+            .nth(location.column.saturating_sub(1) as usize)
+            .map_or(location.text.len(), |(index, _)| index);
+    let length = (location.span.end - location.span.start)
+        .min((before + location.text.len()).saturating_sub(start));
+    let source = format!("{}{}\n", "\n".repeat(before), location.text);
+    Report::new(diagnostic.with_label(LabeledSpan::at(start..start + length, "here")))
+        .with_source_code(NamedSource::new(problem.file.as_str(), source))
+}

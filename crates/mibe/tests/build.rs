@@ -1,0 +1,594 @@
+//! Builds with the real program, real Debian packages and real OpenZFS as the judge.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Received, Who, World, customize, minimal, names, receive, succeed};
+
+/// `examples/hello-lx` as an ordinary user and as root; returns the image's file.
+fn hello(world: &World) -> PathBuf {
+    world.repository("examples/hello-lx");
+    let ran = world.mibe(&["build", "hello-lx"]).expect(0);
+    let line = "imgadm install -m images/hello-lx-1.0.0.json -f images/hello-lx-1.0.0.zfs.gz";
+    assert!(ran.stdout.contains(line), "{}", ran.stdout);
+    assert_eq!(
+        names(&world.home().join("images")),
+        ["hello-lx-1.0.0.json", "hello-lx-1.0.0.zfs.gz"]
+    );
+    world.assert_nothing_left();
+    world.home().join("images/hello-lx-1.0.0.zfs.gz")
+}
+
+#[test]
+fn hello_lx_is_the_same_image_from_all_three_sandboxes() {
+    let worlds = [Who::Root, Who::Subuid, Who::Single].map(World::with_base);
+    let files = worlds.each_ref().map(hello);
+    let received = receive(&files[0]);
+    assert_lx(&received);
+    assert_hello(&received);
+    assert_manifest(&files[0]);
+    let first = fs::read(&files[0]).unwrap();
+    for file in &files[1..] {
+        if fs::read(file).unwrap() != first {
+            explain(&received, &receive(file));
+            panic!("{} differs from {}", file.display(), files[0].display());
+        }
+        assert_eq!(
+            fs::read(file.with_extension("").with_extension("json")).unwrap(),
+            fs::read(files[0].with_extension("").with_extension("json")).unwrap()
+        );
+    }
+}
+
+/// Prints what differs between two images that should be one.
+fn explain(one: &Received, other: &Received) {
+    for (path, attributes) in &one.entries {
+        match other.entries.get(path) {
+            None => println!("only in the first: {path}"),
+            Some(others) if others != attributes => {
+                println!("{path}:\n  {attributes:?}\n  {others:?}");
+            }
+            Some(_) => {}
+        }
+    }
+    for path in other.entries.keys().filter(|path| !one.has(path)) {
+        println!("only in the second: {path}");
+    }
+}
+
+/// The points of an LX image, one by one.
+fn assert_lx(image: &Received) {
+    let directories = [
+        ("/", "0700"),
+        ("/root", "0755"),
+        ("/cores", "0755"),
+        ("/root/native/dev", "0755"),
+        ("/root/native/etc/default", "0755"),
+        ("/root/native/etc/svc/volatile", "0755"),
+        ("/root/native/lib", "0755"),
+        ("/root/native/proc", "0755"),
+        ("/root/native/sbin", "0755"),
+        ("/root/native/tmp", "1777"),
+        ("/root/native/usr", "0755"),
+        ("/root/native/var", "0755"),
+        ("/root/var/ld/64", "0755"),
+        ("/root/var/svc", "0755"),
+        ("/root/var/db", "0755"),
+        ("/root/system/object", "0755"),
+        ("/root/system/contract", "0755"),
+        ("/root/etc/init.d", "0755"),
+        ("/root/etc/network", "0755"),
+        ("/root/etc/rc0.d", "0755"),
+        ("/root/etc/rc6.d", "0755"),
+        ("/root/etc/rcS.d", "0755"),
+        ("/root/root", "0700"),
+        ("/root/tmp", "1777"),
+        ("/root/var/tmp", "1777"),
+        ("/root/dev", "0755"),
+        ("/root/proc", "0755"),
+    ];
+    for (path, mode) in directories {
+        assert_eq!(image.what(path), format!("d {mode} 0:0"), "{path}");
+    }
+    for path in ["/root/tmp/", "/root/run/", "/root/var/tmp/", "/root/dev/"] {
+        let inside: Vec<_> = image
+            .entries
+            .keys()
+            .filter(|name| name.starts_with(path))
+            .collect();
+        assert!(inside.is_empty(), "{inside:?}");
+    }
+    let fstab = sha256("none / zfs defaults 1 1\nproc /proc proc defaults 0 0\n");
+    assert_eq!(image.get("/root/etc/fstab", "sha256"), fstab);
+    for path in [
+        "/root/etc/mnttab",
+        "/root/etc/resolv.conf",
+        "/root/etc/network/interfaces",
+        "/root/etc/machine-id",
+    ] {
+        assert_eq!(image.get(path, "kind"), "f", "{path}");
+        assert_eq!(image.get(path, "size"), "0", "{path}");
+    }
+    assert_eq!(image.get("/root/etc/debian_version", "kind"), "f");
+    assert_eq!(
+        image.get(
+            "/root/etc/systemd/system/systemd-remount-fs.service",
+            "target"
+        ),
+        "/dev/null"
+    );
+    assert_eq!(
+        image.get(
+            "/root/etc/systemd/system/systemd-resolved.service",
+            "target"
+        ),
+        "/dev/null"
+    );
+    assert!(image.has("/root/etc/systemd/system/systemd-logind.service.d/50-mibe-lx.conf"));
+    assert!(image.has("/root/etc/apt/preferences.d/mibe-lx"));
+    let unwanted = [
+        "/root/usr/sbin/policy-rc.d",
+        "/root/.mibe",
+        "/root/root/customize",
+        "/root/root/.bash_history",
+        "/root/.dockerenv",
+        "/root/var/lib/dbus/machine-id",
+        "/root/etc/shadow-",
+    ];
+    for path in unwanted {
+        assert!(!image.has(path), "{path}");
+    }
+    for path in image.entries.keys() {
+        assert!(!path.contains("/etc/ssh/ssh_host_"), "{path}");
+        assert!(
+            !path.starts_with("/root/var/cache/apt/archives/") || image.get(path, "kind") == "d",
+            "{path}"
+        );
+        assert!(
+            !path.starts_with("/root/var/lib/apt/lists/") || image.get(path, "kind") == "d",
+            "{path}"
+        );
+        assert!(!path.starts_with("/root/boot/vmlinu"), "{path}");
+    }
+    // An ownership that only a ledger can keep for a single-uid user, and set-uid and set-gid bits.
+    assert_eq!(image.what("/root/usr/bin/passwd"), "f 4755 0:0");
+    assert_eq!(image.what("/root/etc/shadow"), "f 0640 0:42");
+    assert_eq!(image.what("/root/usr/bin/chage"), "f 2755 0:42");
+    let epoch: i64 = support::EPOCH.parse().unwrap();
+    for (path, attributes) in &image.entries {
+        let seconds: i64 = attributes["mtime"]
+            .split('.')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(seconds <= epoch, "{path} is of {seconds}");
+    }
+}
+
+/// What the example lays in by itself.
+fn assert_hello(image: &Received) {
+    assert_eq!(image.get("/root/usr/sbin/nginx", "kind"), "f");
+    assert_eq!(image.get("/root/etc/product", "kind"), "f");
+    assert_eq!(image.get("/root/etc/motd", "kind"), "f");
+}
+
+fn assert_manifest(file: &Path) {
+    let text = fs::read_to_string(file.with_extension("").with_extension("json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(manifest["v"], 2);
+    assert_eq!(manifest["name"], "hello-lx");
+    assert_eq!(manifest["version"], "1.0.0");
+    assert_eq!(manifest["type"], "lx-dataset");
+    assert_eq!(manifest["os"], "linux");
+    assert_eq!(manifest["requirements"]["brand"], "lx");
+    assert!(manifest["requirements"]["min_platform"]["7.0"].is_string());
+    assert_eq!(manifest["requirements"]["networks"][0]["name"], "net0");
+    assert!(manifest["tags"]["kernel_version"].is_string());
+    assert_eq!(manifest["users"][0]["name"], "root");
+    let described = &manifest["files"][0];
+    assert_eq!(described["compression"], "gzip");
+    assert_eq!(described["size"], fs::metadata(file).unwrap().len());
+    let sha1 = succeed(Command::new("sha1sum").arg(file));
+    assert_eq!(described["sha1"], sha1.split(' ').next().unwrap());
+    let dump = succeed(Command::new("sh").arg("-c").arg(format!(
+        "gzip -dc <'{}' | head -c 312 | od -An -t u8 -j 40 -N 8",
+        file.display()
+    )));
+    assert_eq!(
+        described["dataset_guid"],
+        dump.trim(),
+        "the guid of the stream's first record"
+    );
+}
+
+fn sha256(text: &str) -> String {
+    let mut command = Command::new("sha256sum");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+}
+
+#[test]
+fn a_user_with_nothing_bootstraps_a_base_of_its_own() {
+    let world = World::new(Who::Single);
+    world.write_repository(
+        "first",
+        &[minimal("first", "debian:bookworm"), customize("exit 0\n")],
+    );
+    world.mibe(&["build", "first"]).expect(0);
+    let root = World::with_base(Who::Root);
+    let bases = |world: &World| {
+        let folder = world.home().join(".cache/mibe/bases");
+        let archive = names(&folder)
+            .into_iter()
+            .find(|name| Path::new(name).extension().is_some_and(|e| e == "tar"))
+            .unwrap();
+        let sum = succeed(Command::new("sha256sum").arg(folder.join(&archive)));
+        (archive, sum[..64].to_owned())
+    };
+    assert_eq!(
+        bases(&world),
+        bases(&root),
+        "the base is the same whoever bootstraps it"
+    );
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_failing_customize_leaves_nothing_but_its_log() {
+    for who in [Who::Root, Who::Subuid, Who::Single] {
+        let world = World::with_base(who);
+        let body =
+            "echo one; touch /root/here /etc/there\necho the last words >&2\nfalse\necho never\n";
+        world.write_repository(
+            "broken",
+            &[minimal("broken", "debian:bookworm"), customize(body)],
+        );
+        let ran = world.mibe(&["build", "broken"]).expect(1);
+        ran.says("customize exited with status 1")
+            .says("the last words")
+            .says("logs/broken-1.0.0-");
+        assert!(!ran.stderr.contains("never"));
+        assert_eq!(names(&world.home().join("images")), Vec::<String>::new());
+        let logs = names(&world.home().join("logs"));
+        assert_eq!(logs.len(), 1);
+        let log = fs::read_to_string(world.home().join("logs").join(&logs[0])).unwrap();
+        assert!(log.contains("one\n"), "{log}");
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_package_that_does_not_exist_is_named() {
+    let world = World::with_base(Who::Single);
+    world.write_repository(
+        "absent",
+        &[
+            minimal("absent", "debian:bookworm"),
+            ("packages", 0o644, "curl\nno-such-package\n"),
+            customize("exit 0\n"),
+        ],
+    );
+    world
+        .mibe(&["build", "absent"])
+        .expect(1)
+        .says("apt-get install exited with status 100")
+        .says("Unable to locate package no-such-package");
+    assert_eq!(names(&world.home().join("images")), Vec::<String>::new());
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_build_killed_in_the_middle_of_apt_is_cleaned_up() {
+    for who in [Who::Root, Who::Subuid, Who::Single] {
+        let world = World::with_base(who);
+        world.write_repository(
+            "slow",
+            &[
+                minimal("slow", "debian:bookworm"),
+                ("packages", 0o644, "nginx-light\ncron\n"),
+                customize("exit 0\n"),
+            ],
+        );
+        let mut child = world
+            .command(&["build", "--progress", "json", "-v", "slow"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        for line in std::io::BufRead::lines(stdout) {
+            if line.unwrap().contains("Unpacking ") {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The kernel takes the processes away; it is not asked to do so within a moment.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !world.processes().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(world.processes(), Vec::<String>::new());
+        assert_eq!(names(&world.home().join(".cache/mibe/machines")).len(), 1);
+        let ran = world.mibe(&["clean"]).expect(0);
+        assert!(
+            ran.stdout.contains("destroyed the build machine"),
+            "{}",
+            ran.stdout
+        );
+        world.assert_nothing_left();
+        assert_eq!(names(&world.home().join("images")), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn interrupted_by_ctrl_c_it_destroys_its_machine() {
+    let world = World::with_base(Who::Single);
+    world.write_repository(
+        "sleepy",
+        &[
+            minimal("sleepy", "debian:bookworm"),
+            customize("sleep 600\n"),
+        ],
+    );
+    let mut child = world
+        .command(&["build", "--progress", "json", "sleepy"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    for line in std::io::BufRead::lines(stdout) {
+        let line = line.unwrap();
+        if line.contains("step_started") && line.contains("customize") {
+            break;
+        }
+    }
+    succeed(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_customize_that_takes_too_long_is_ended() {
+    let world = World::with_base(Who::Root);
+    world.write_repository(
+        "endless",
+        &[
+            minimal("endless", "debian:bookworm"),
+            customize("sleep 600\n"),
+        ],
+    );
+    world
+        .mibe(&["build", "--timeout-customize", "2", "endless"])
+        .expect(1)
+        .says("customize took longer than 2 s");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn scripts_of_the_shell_mibe_remove_themselves_and_all_around_them() {
+    let world = World::with_base(Who::Single);
+    world.write_repository(
+        "tidy",
+        &[
+            minimal("tidy", "debian:bookworm"),
+            ("motd", 0o644, "%name% %version% %HOSTNAME% ─ \n"),
+            ("copy/tmp/manifest.xml", 0o644, "x"),
+            ("copy/etc/of $name/a file", 0o664, "y"),
+            customize(
+                "test \"$(pwd)\" = /root\ntest -x /root/customize\ntest -f /tmp/manifest.xml\n\
+                 touch /root/.profile-of-ours /root/leftover\nrm -rf /root/*\nrm -f /root/customize\n\
+                 mkdir /root/customize\nsystemctl start nothing.service\n",
+            ),
+        ],
+    );
+    world.mibe(&["build", "tidy"]).expect(0);
+    let image = receive(&world.home().join("images/tidy-1.0.0.zfs.gz"));
+    assert!(image.has("/root/root/.profile-of-ours"));
+    assert!(!image.has("/root/root/leftover"));
+    assert!(!image.has("/root/root/customize"));
+    assert!(!image.has("/root/tmp/manifest.xml"));
+    assert_eq!(image.what(r"/root/etc/of\x20$name/a\x20file"), "f 0644 0:0");
+    assert_eq!(
+        image.get("/root/etc/motd", "sha256"),
+        sha256("tidy 1.0.0 %HOSTNAME% ─ \n")
+    );
+    world.assert_nothing_left();
+}
+
+#[test]
+fn an_existing_image_stays_unless_forced() {
+    let world = World::with_base(Who::Root);
+    world.write_repository(
+        "again",
+        &[minimal("again", "debian:bookworm"), customize("exit 0\n")],
+    );
+    world
+        .mibe(&["build", "--compression", "none", "again"])
+        .expect(0);
+    let file = world.home().join("images/again-1.0.0.zfs");
+    let before = fs::metadata(&file).unwrap().modified().unwrap();
+    world
+        .mibe(&["build", "--compression", "none", "again"])
+        .expect(1)
+        .says("--force");
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+    world
+        .mibe(&["build", "--compression", "none", "--force", "again"])
+        .expect(0);
+    assert!(fs::metadata(&file).unwrap().modified().unwrap() > before);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn without_network_there_is_none() {
+    let world = World::with_base(Who::Single);
+    world.write_repository(
+        "lonely",
+        &[
+            minimal("lonely", "debian:bookworm"),
+            customize("test \"$(ls /sys/class/net 2>/dev/null | grep -v lo | wc -l)\" = 0\n! grep -q : /proc/net/route\nwc -l </proc/net/route | grep -qx 1\n"),
+        ],
+    );
+    world
+        .mibe(&["build", "--network", "none", "lonely"])
+        .expect(0);
+}
+
+#[test]
+fn resolvers_serve_the_build_and_stay_out_of_the_image() {
+    let world = World::with_base(Who::Single);
+    world.write_repository(
+        "resolve",
+        &[
+            minimal("resolve", "debian:bookworm"),
+            customize("grep -qx 'nameserver 192.0.2.7' /etc/resolv.conf\n"),
+        ],
+    );
+    world
+        .mibe(&["build", "--resolver", "192.0.2.7", "resolve"])
+        .expect(0);
+    let image = receive(&world.home().join("images/resolve-1.0.0.zfs.gz"));
+    assert_eq!(image.get("/root/etc/resolv.conf", "size"), "0");
+}
+
+#[test]
+fn a_directory_and_archives_of_every_kind_are_bases() {
+    let world = World::with_base(Who::Root);
+    let bases = world.home().join(".cache/mibe/bases");
+    let tar = names(&bases)
+        .into_iter()
+        .find(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "tar")
+        })
+        .unwrap();
+    let tree = world.home().join("tree");
+    fs::create_dir(&tree).unwrap();
+    succeed(
+        Command::new("tar")
+            .arg("-xpf")
+            .arg(bases.join(&tar))
+            .arg("-C")
+            .arg(&tree),
+    );
+    for (name, flag) in [
+        ("base.tar", ""),
+        ("base.tar.gz", "-z"),
+        ("base.tar.xz", "-J"),
+        ("base.tar.zst", "--zstd"),
+    ] {
+        let mut command = Command::new("tar");
+        command.env("XZ_OPT", "-0").arg("--numeric-owner");
+        if !flag.is_empty() {
+            command.arg(flag);
+        }
+        succeed(
+            command
+                .arg("-cf")
+                .arg(world.home().join(name))
+                .arg("-C")
+                .arg(&tree)
+                .arg("."),
+        );
+    }
+    let mut images = Vec::new();
+    for base in [
+        "tree",
+        "base.tar",
+        "base.tar.gz",
+        "base.tar.xz",
+        "base.tar.zst",
+    ] {
+        world.write_repository(
+            "based",
+            &[
+                minimal("based", &format!("../{base}")),
+                customize("exit 0\n"),
+            ],
+        );
+        world.mibe(&["build", "--force", "based"]).expect(0);
+        let image = receive(&world.home().join("images/based-1.0.0.zfs.gz"));
+        assert_lx(&image);
+        images.push(image);
+    }
+    for image in &images[1..] {
+        let product = "/root/etc/product";
+        let trees = [&images[0], image].map(|image| {
+            let mut entries = image.entries.clone();
+            // It names the base.
+            entries.remove(product);
+            entries
+        });
+        assert!(
+            trees[0] == trees[1],
+            "bases of one tree give the same image"
+        );
+    }
+    world.assert_nothing_left();
+}
+
+#[test]
+fn what_is_no_root_file_system_is_refused() {
+    for who in [Who::Root, Who::Single] {
+        let world = World::new(who);
+        let folder = world.home().join("nothing");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("readme"), "x").unwrap();
+        fs::write(world.home().join("broken.tar.gz"), b"\x1f\x8bnonsense").unwrap();
+        world.give(&world.home());
+        world.write_repository(
+            "odd",
+            &[minimal("odd", "../nothing"), customize("exit 0\n")],
+        );
+        world
+            .mibe(&["build", "odd"])
+            .expect(1)
+            .says("can't be a base");
+        world
+            .mibe(&["build", "--base", "broken.tar.gz", "odd"])
+            .expect(1)
+            .says("can't be a base");
+        world
+            .mibe(&["build", "--base", "absent.tar", "odd"])
+            .expect(2)
+            .says("No such file");
+        assert_eq!(names(&world.home().join("images")), Vec::<String>::new());
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_so() {
+    let world = World::with_base(Who::Root);
+    world.write_repository(
+        "big",
+        &[minimal("big", "debian:bookworm"), customize("exit 0\n")],
+    );
+    let small = world.home().join("small");
+    fs::create_dir(&small).unwrap();
+    succeed(
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(&small),
+    );
+    let ran = world.mibe(&["build", "--output", "small", "big"]);
+    let left = names(&small);
+    succeed(Command::new("umount").arg(&small));
+    ran.expect(1).says("space");
+    assert_eq!(left, Vec::<String>::new());
+    world.assert_nothing_left();
+}
