@@ -150,8 +150,6 @@ impl Run<'_, '_> {
         self.machine.work(&Work::Prepare)?;
         for step in &self.plan.steps {
             match step {
-                // Done before the machine was there.
-                Step::Resolve | Step::Create => {}
                 Step::DeletePackages(names) => {
                     self.step(step, |run| run.packages(names, PackageManager::remove))?;
                 }
@@ -168,8 +166,8 @@ impl Run<'_, '_> {
                 Step::MotdProduct => self.step(step, Self::motd_product)?,
                 Step::Customize => self.step(step, Self::customize)?,
                 Step::Finalise => self.step(step, Self::finalise)?,
-                // Both need what the one before left: below.
-                Step::Capture | Step::Manifest => {}
+                // Done before the machine was there, or below, as each needs what the one before left.
+                Step::Resolve | Step::Create | Step::Capture | Step::Manifest => {}
             }
         }
         self.finish()

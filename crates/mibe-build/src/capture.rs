@@ -57,7 +57,7 @@ const CORES_MODE: u32 = 0o755;
 const NO_DEVICE: u64 = u64::MAX;
 
 impl Zonepath<'_> {
-    fn place<'p>(&self, path: &'p Path) -> io::Result<Place<'p>> {
+    fn place(path: &Path) -> io::Result<Place<'_>> {
         if path.as_os_str().is_empty() {
             return Ok(Place::Top);
         }
@@ -69,8 +69,8 @@ impl Zonepath<'_> {
             .map_err(|_| io::ErrorKind::NotFound.into())
     }
 
-    fn inside<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
-        match self.place(path)? {
+    fn inside(path: &Path) -> io::Result<&Path> {
+        match Self::place(path)? {
             Place::Inside(path) => Ok(path),
             Place::Top | Place::Cores => Err(io::ErrorKind::IsADirectory.into()),
         }
@@ -144,7 +144,7 @@ impl Tree for Zonepath<'_> {
     type File = File;
 
     fn metadata(&mut self, path: &Path) -> io::Result<Metadata> {
-        match self.place(path)? {
+        match Self::place(path)? {
             Place::Top => Ok(self.own(TOP_MODE, 1)),
             Place::Cores => Ok(self.own(CORES_MODE, 2)),
             Place::Inside(path) => Ok(self.convert(&self.root.metadata(path)?)),
@@ -152,7 +152,7 @@ impl Tree for Zonepath<'_> {
     }
 
     fn read_dir(&mut self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        match self.place(path)? {
+        match Self::place(path)? {
             Place::Top => Ok(["cores", "root"]
                 .map(|name| DirEntry {
                     name: OsString::from(name),
@@ -175,11 +175,11 @@ impl Tree for Zonepath<'_> {
     }
 
     fn read_link(&mut self, path: &Path) -> io::Result<PathBuf> {
-        self.root.read_link(self.inside(path)?)
+        self.root.read_link(Self::inside(path)?)
     }
 
     fn open(&mut self, path: &Path) -> io::Result<File> {
-        self.root.open(self.inside(path)?)
+        self.root.open(Self::inside(path)?)
     }
 
     fn next_data(&mut self, file: &mut File, offset: u64) -> io::Result<Option<DataRange>> {
@@ -203,7 +203,7 @@ impl Tree for Zonepath<'_> {
     }
 
     fn xattrs(&mut self, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
-        match self.place(path)? {
+        match Self::place(path)? {
             Place::Top | Place::Cores => Ok(Vec::new()),
             Place::Inside(path) => self.root.xattrs(path),
         }

@@ -5,6 +5,8 @@ use std::path::Path;
 use mibe_sandbox::{Agent, Sandbox};
 use serde::Serialize;
 
+use crate::bootstrap::mirror::Mirror;
+use crate::bootstrap::release::Keyring;
 use crate::local::MODES;
 use crate::paths::Paths;
 
@@ -61,6 +63,8 @@ pub fn examine(paths: &Paths, agent: &Agent) -> Vec<Check> {
         checks.push(space("space for build machines", &machines));
     }
     checks.push(space("space here, for images", Path::new(".")));
+    checks.push(keyring());
+    checks.push(mirror());
     checks
 }
 
@@ -115,4 +119,28 @@ fn space(name: &str, folder: &Path) -> Check {
         }
         Err(error) => Check::new(name, Status::Lacks, format!("unknown: {error}")),
     }
+}
+
+fn keyring() -> Check {
+    let name = "keys of Debian's archive";
+    match Keyring::read(None) {
+        Ok(keyring) => Check::new(name, Status::Works, keyring.origin()),
+        Err(error) => {
+            Check::new(name, Status::Lacks, error.to_string()).remedy(error.hints().join("; "))
+        }
+    }
+}
+
+/// Where `debian:SUITE` would come from; nothing is fetched.
+fn mirror() -> Check {
+    let mirror = Mirror::of("bookworm", None);
+    let url = mirror
+        .sources
+        .first()
+        .map_or("none", |source| source.url.as_str());
+    Check::new(
+        "Debian mirror",
+        Status::Works,
+        format!("{url}, from {}", mirror.origin),
+    )
 }

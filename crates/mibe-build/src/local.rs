@@ -3,6 +3,7 @@
 mod bases;
 mod jobs;
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::net::IpAddr;
@@ -246,13 +247,15 @@ impl LocalMachine {
              Dpkg::Use-Pty \"0\";\nDpkg::Options { \"--force-confdef\"; \"--force-confold\"; };\n",
         );
         if let Some(proxy) = proxy {
-            settings.push_str(&format!("Acquire::http::Proxy \"{proxy}\";\n"));
+            // Writing to a String cannot fail.
+            let _ = writeln!(settings, "Acquire::http::Proxy \"{proxy}\";");
         }
         let mut files = Vec::new();
         if !sources.is_empty() {
-            settings.push_str(&format!(
-                "Dir::Etc::SourceList \"{APT_SOURCES}\";\nDir::Etc::SourceParts \"-\";\n"
-            ));
+            let _ = writeln!(
+                settings,
+                "Dir::Etc::SourceList \"{APT_SOURCES}\";\nDir::Etc::SourceParts \"-\";"
+            );
             files.push((APT_SOURCES, sources.to_owned()));
         }
         files.push((APT_CONFIG, settings));

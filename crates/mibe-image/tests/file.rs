@@ -290,14 +290,11 @@ fn a_folder_that_is_not_there_is_named() {
     assert_eq!(library::list(&folder.path().join("missing")).unwrap(), []);
 }
 
-/// Runs the ignored test `name` of this binary in a process of its own, whose files the shell limits to `blocks` of 512
+/// Runs the test `name` of this binary in a process of its own, whose files the shell limits to `blocks` of 512
 /// bytes or, with `mount`, puts on a full file system.
 fn in_limited_process(shell: &str, name: &str, folder: &Utf8Path) {
     let status = Command::new("sh")
-        .args([
-            "-c",
-            &format!("{shell}; exec \"$0\" --ignored --exact {name}"),
-        ])
+        .args(["-c", &format!("{shell}; exec \"$0\" --exact {name}")])
         .arg(std::env::current_exe().unwrap())
         .env("MIBE_TEST_FOLDER", folder)
         .output()
@@ -332,17 +329,20 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
         "this test mounts a file system, as root or in a user namespace, and this machine allows neither"
     );
     let shell = format!(
-        "exec unshare -rm sh -c '{} && exec \"$0\" --ignored --exact no_room' \"$0\"",
+        "exec unshare -rm sh -c '{} && exec \"$0\" --exact no_room' \"$0\"",
         shell.replace('\'', "\"")
     );
     in_limited_process(&shell, "no_room", folder.path());
     assert_eq!(folder.names(), [""; 0]);
 }
 
+/// The inner half of the tests of full disks, which start it with little room.
 #[test]
-#[ignore = "started by the tests of full disks, with little room"]
 fn no_room() {
-    let folder = Utf8PathBuf::from(std::env::var("MIBE_TEST_FOLDER").unwrap());
+    let Ok(folder) = std::env::var("MIBE_TEST_FOLDER") else {
+        return;
+    };
+    let folder = Utf8PathBuf::from(folder);
     let noise: Vec<u8> = (0..8 * CHUNK as u64)
         .map(|index| {
             (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8

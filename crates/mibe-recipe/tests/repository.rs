@@ -306,7 +306,7 @@ fn rustix_is_root() -> bool {
         .is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
 
-/// Reads the repository in a process of the user `nobody`, by the ignored test below.
+/// Reads the repository in a process of the user `nobody`, by the test below.
 fn as_nobody(repository: &Utf8Path) -> Vec<String> {
     use std::os::unix::process::CommandExt as _;
     let binary = tempfile::Builder::new()
@@ -317,7 +317,7 @@ fn as_nobody(repository: &Utf8Path) -> Vec<String> {
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     fs::set_permissions(repository, fs::Permissions::from_mode(0o755)).unwrap();
     let output = std::process::Command::new(Path::new(&copy))
-        .args(["--ignored", "--exact", "print_problems", "--nocapture"])
+        .args(["--exact", "print_problems", "--nocapture"])
         .env("MIBE_TEST_REPOSITORY", repository)
         .current_dir("/")
         .uid(65534)
@@ -331,10 +331,12 @@ fn as_nobody(repository: &Utf8Path) -> Vec<String> {
         .collect()
 }
 
+/// The inner half of the test of unreadable entries, which starts it as another user.
 #[test]
-#[ignore = "started by the test of unreadable entries, as another user"]
 fn print_problems() {
-    let repository = std::env::var("MIBE_TEST_REPOSITORY").unwrap();
+    let Ok(repository) = std::env::var("MIBE_TEST_REPOSITORY") else {
+        return;
+    };
     for problem in Recipe::read(Utf8Path::new(&repository)).unwrap_err().0 {
         println!("{problem}");
     }

@@ -40,6 +40,10 @@ pub enum Command {
 /// Each REPO is a folder with a manifest, packages, customize, copy/ and motd. The image is left in
 /// the output folder as NAME-VERSION.zfs.gz (a zfs send stream) and NAME-VERSION.json (its manifest).
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct Build {
     /// Build repositories
     #[arg(required = true, value_name = "REPO")]

@@ -22,7 +22,10 @@ pub enum Kind {
 
 /// An error of a command.
 #[derive(Debug)]
-pub struct CommandError {
+pub struct CommandError(Box<Details>);
+
+#[derive(Debug)]
+struct Details {
     kind: Kind,
     message: String,
     /// Errors below it, outermost first.
@@ -36,26 +39,26 @@ pub struct CommandError {
 impl CommandError {
     /// An error without a cause below it.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             kind,
             message: message.into(),
             causes: Vec::new(),
             problems: Vec::new(),
             output: None,
             hints: Vec::new(),
-        }
+        }))
     }
 
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
     /// The exit status that tells its kind.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
+        ExitCode::from(match self.0.kind {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Host => 3,
@@ -64,8 +67,8 @@ impl CommandError {
 
     /// The error as people read it.
     pub fn render(&self) -> String {
-        let mut text = problems::render(&self.problems);
-        if let Some((tail, log)) = &self.output {
+        let mut text = problems::render(&self.0.problems);
+        if let Some((tail, log)) = &self.0.output {
             if tail.is_empty() {
                 text.push_str("  (it printed nothing)\n");
             }
@@ -75,11 +78,11 @@ impl CommandError {
             }
             let _ = writeln!(text, "  all of its output: {log}");
         }
-        let _ = writeln!(text, "error: {}", self.message);
-        for cause in &self.causes {
+        let _ = writeln!(text, "error: {}", self.0.message);
+        for cause in &self.0.causes {
             let _ = writeln!(text, "  caused by: {cause}");
         }
-        for hint in &self.hints {
+        for hint in &self.0.hints {
             let _ = writeln!(text, "  hint: {hint}");
         }
         text
@@ -89,17 +92,17 @@ impl CommandError {
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "event": "error",
-            "kind": match self.kind {
+            "kind": match self.0.kind {
                 Kind::Failed => "failed",
                 Kind::Usage => "usage",
                 Kind::Host => "host",
             },
-            "message": self.message,
-            "causes": self.causes,
-            "hints": self.hints,
-            "problems": self.problems,
-            "output": self.output.as_ref().map(|(tail, _)| tail),
-            "log": self.output.as_ref().map(|(_, log)| log),
+            "message": self.0.message,
+            "causes": self.0.causes,
+            "hints": self.0.hints,
+            "problems": self.0.problems,
+            "output": self.0.output.as_ref().map(|(tail, _)| tail),
+            "log": self.0.output.as_ref().map(|(_, log)| log),
         })
     }
 }
@@ -130,13 +133,13 @@ impl From<BuildError> for CommandError {
             }
             _ => (Vec::new(), None),
         };
-        Self {
+        Self(Box::new(Details {
             kind,
             message,
             causes,
             problems,
             output,
             hints,
-        }
+        }))
     }
 }

@@ -22,7 +22,10 @@ fn main() -> ExitCode {
         Command::Build(arguments) => commands::build::run(arguments),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Clean(arguments) => commands::clean::run(arguments),
-        Command::Completions(arguments) => commands::completions::run(arguments),
+        Command::Completions(arguments) => {
+            commands::completions::run(arguments);
+            Ok(())
+        }
         Command::Man(arguments) => commands::man::run(arguments),
     };
     match result {

@@ -61,7 +61,6 @@ struct Lines {
 impl Progress for Lines {
     fn event(&self, event: Event) {
         let line = match event {
-            Event::StepStarted { .. } | Event::Bytes { .. } => return,
             Event::StepFinished { step, milliseconds } => {
                 finished("done  ", &step, milliseconds, None)
             }
@@ -69,10 +68,9 @@ impl Progress for Lines {
                 step, milliseconds, ..
             } => finished("failed", &step, milliseconds, None),
             Event::Log { line, .. } if self.verbose => format!("  | {line}"),
-            Event::Log { .. } => return,
             Event::Message { text } => format!("note: {text}"),
             Event::Warning { text, advice } => warning(&text, advice.as_deref()),
-            // Kinds of events that came later say nothing that a line must say.
+            // The others say nothing that a line must say.
             _ => return,
         };
         let _ = writeln!(std::io::stderr(), "{line}");

@@ -1,5 +1,12 @@
 //! Builds with the real program, real Debian packages and real OpenZFS as the judge.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that can't go on ends"
+)]
+
 mod support;
 
 use std::fs;

@@ -124,12 +124,12 @@ impl<R: Read> TarReader<R> {
                 b'K' => extended.link = Some(self.long_name(size)?),
                 b'x' | b'X' => {
                     let data = self.small(size)?;
-                    self.pax(&data, start, &mut extended)?;
+                    Self::pax(&data, start, &mut extended)?;
                 }
                 b'g' => {
                     let data = self.small(size)?;
                     let mut global = std::mem::take(&mut self.global);
-                    self.pax(&data, start, &mut global)?;
+                    Self::pax(&data, start, &mut global)?;
                     self.global = global;
                     extended = self.global.clone();
                 }
@@ -276,7 +276,7 @@ impl<R: Read> TarReader<R> {
         Ok(OsString::from_vec(name))
     }
 
-    fn pax(&self, data: &[u8], offset: u64, extended: &mut Extended) -> Result<(), ArchiveError> {
+    fn pax(data: &[u8], offset: u64, extended: &mut Extended) -> Result<(), ArchiveError> {
         let damaged = |reason: &str| ArchiveError::Damaged {
             offset,
             reason: format!("a pax header {reason}"),

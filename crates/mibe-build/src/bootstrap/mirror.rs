@@ -1,5 +1,6 @@
 //! Where Debian is: what the user says, what this machine's apt uses, or the public mirror.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -101,10 +102,12 @@ pub fn image_sources(suite: &str) -> String {
 
 /// Sources as one-line entries of sources.list(5).
 pub fn render(sources: &[Source]) -> String {
-    sources
-        .iter()
-        .map(|source| format!("deb {} {} main\n", source.url, source.suite))
-        .collect()
+    let mut text = String::new();
+    for source in sources {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "deb {} {} main", source.url, source.suite);
+    }
+    text
 }
 
 /// An enabled entry of this machine's apt.

@@ -248,16 +248,9 @@ mod tests {
 
     fn index(text: &str) -> Index {
         let mut index = Index::default();
-        let text: String = text
-            .split("\n\n")
-            .map(|paragraph| {
-                format!(
-                    "{}\nFilename: x.deb\nSize: 1\nSHA256: {}\n\n",
-                    paragraph.trim(),
-                    "0".repeat(64)
-                )
-            })
-            .collect();
+        let file = format!("\nFilename: x.deb\nSize: 1\nSHA256: {}\n\n", "0".repeat(64));
+        let text: Vec<_> = text.split("\n\n").map(str::trim).collect();
+        let text = text.join(&file) + &file;
         index.read(text.as_bytes(), "http://mirror").unwrap();
         index
     }

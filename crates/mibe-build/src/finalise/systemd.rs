@@ -1,6 +1,7 @@
 //! systemd in an LX zone: the kernel interfaces that its service sandboxing needs are not there, so a unit
 //! that asks for it fails to start.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use mibe_sandbox::{Kind, Root};
@@ -141,12 +142,13 @@ fn units(root: &Root) -> Result<Vec<(String, String)>, FinaliseError> {
                         }
                     }
                 }
-            } else if name.ends_with(".service") && entry.metadata.kind == Kind::File {
-                if let Some(text) = text(root, &path) {
-                    let unit = units.entry(name.to_owned()).or_default();
-                    unit.push('\n');
-                    unit.push_str(&text);
-                }
+            } else if name.ends_with(".service")
+                && entry.metadata.kind == Kind::File
+                && let Some(text) = text(root, &path)
+            {
+                let unit = units.entry(name.to_owned()).or_default();
+                unit.push('\n');
+                unit.push_str(&text);
             }
         }
     }
@@ -168,7 +170,8 @@ fn drop_in(unit: &str) -> Option<String> {
     );
     for (key, off) in NAMESPACING {
         if ALWAYS.contains(key) || asked.iter().any(|(name, _)| name == key) {
-            text.push_str(&format!("{key}={off}\n"));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{key}={off}");
         }
     }
     Some(text)

@@ -40,7 +40,7 @@ pub const JOBS: &[Job] = &[
     },
     Job {
         name: COPY_DIRECTORY,
-        run: copy_directory,
+        run: |root, input| copy_directory(root, &input),
     },
     Job {
         name: PACK,
@@ -78,8 +78,8 @@ fn unpack(root: &Root, input: JobInput) -> Result<Value, String> {
     Ok(Value::Null)
 }
 
-fn copy_directory(root: &Root, input: JobInput) -> Result<Value, String> {
-    let source: PathBuf = arguments(&input)?;
+fn copy_directory(root: &Root, input: &JobInput) -> Result<Value, String> {
+    let source: PathBuf = arguments(input)?;
     archive::copy_directory(root, &source)
         .and_then(|_| archive::check_root(root))
         .map_err(|error| error.to_string())?;

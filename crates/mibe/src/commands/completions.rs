@@ -3,14 +3,12 @@
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Completions};
-use crate::error::CommandError;
 
-pub fn run(arguments: &Completions) -> Result<(), CommandError> {
+pub fn run(arguments: &Completions) {
     clap_complete::generate(
         arguments.shell,
         &mut Cli::command(),
         "mibe",
         &mut std::io::stdout(),
     );
-    Ok(())
 }

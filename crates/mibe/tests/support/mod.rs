@@ -55,17 +55,17 @@ impl User {
         let id = succeed(Command::new("id").args(["-u", &name]));
         for file in ["/etc/subuid", "/etc/subgid"] {
             let text = fs::read_to_string(file).unwrap_or_default();
-            let others: String = text
+            let own = format!("{name}:");
+            let mut lines: Vec<_> = text
                 .lines()
-                .filter(|line| !line.starts_with(&format!("{name}:")))
-                .map(|line| format!("{line}\n"))
+                .filter(|line| !line.starts_with(&own))
+                .map(ToOwned::to_owned)
                 .collect();
-            let own = if subuid {
-                format!("{name}:{}:65536\n", 1_000_000 + number * 65536)
-            } else {
-                String::new()
-            };
-            fs::write(file, others + &own).unwrap();
+            if subuid {
+                lines.push(format!("{own}{}:65536", 1_000_000 + number * 65536));
+            }
+            lines.push(String::new());
+            fs::write(file, lines.join("\n")).unwrap();
         }
         Self {
             name,
