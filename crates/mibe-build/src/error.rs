@@ -150,6 +150,13 @@ impl BuildError {
                 .then(|| format!("free some space on the file system of {}", path.display()))
                 .into_iter()
                 .collect(),
+            Self::Image(error) => error.hints(),
+            Self::Sandbox(mibe_sandbox::Error::Io { source, path, .. }) if full_disk(source) => {
+                vec![format!(
+                    "free some space on the file system of {}",
+                    path.display()
+                )]
+            }
             _ => Vec::new(),
         }
     }

@@ -152,6 +152,20 @@ impl Builder for LocalBuilder {
         record: &Record,
     ) -> Result<Box<dyn Machine>, BuildError> {
         let machine = LocalMachine::create(&self.options, self.mode, &record.entry.directory)?;
+        match self.prepare(&machine, base) {
+            Ok(()) => Ok(Box::new(machine)),
+            Err(error) => {
+                // What went wrong first matters more; what is left stays in the journal.
+                let _ = machine.into_sandbox().destroy();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl LocalBuilder {
+    /// Fills a machine with its base and with what only the build needs.
+    fn prepare(&self, machine: &LocalMachine, base: &ResolvedBase) -> Result<(), BuildError> {
         let (path, host_sources) = match (&base.reference, &self.bootstrapped) {
             (BaseRef::Debian { .. }, Some(bootstrapped)) => (&bootstrapped.archive, true),
             (BaseRef::Archive(path) | BaseRef::Directory(path), _) => (path, false),
@@ -159,11 +173,10 @@ impl Builder for LocalBuilder {
         };
         machine.fill(path)?;
         if host_sources && let Some(bootstrapped) = &self.bootstrapped {
-            machine.apt_settings(&bootstrapped.sources, bootstrapped.proxy.as_deref())?;
+            machine.apt_settings(&bootstrapped.sources, bootstrapped.proxy.as_deref())
         } else {
-            machine.apt_settings("", None)?;
+            machine.apt_settings("", None)
         }
-        Ok(Box::new(machine))
     }
 }
 

@@ -19,6 +19,8 @@ pub struct BuildLog {
     file: File,
     tail: VecDeque<String>,
     line: Vec<u8>,
+    /// A carriage return came last: of a line's end, or of a progress bar.
+    returned: bool,
 }
 
 impl BuildLog {
@@ -36,6 +38,7 @@ impl BuildLog {
             file,
             tail: VecDeque::new(),
             line: Vec::new(),
+            returned: false,
         })
     }
 
@@ -68,12 +71,16 @@ impl BuildLog {
                     self.tail.pop_front();
                 }
                 self.tail.push_back(text);
-            } else if byte == b'\r' {
-                // A progress bar writes over itself.
-                self.line.clear();
-            } else if self.line.len() < LINE {
-                self.line.push(byte);
+            } else if byte != b'\r' {
+                if self.returned {
+                    // A progress bar writes over itself.
+                    self.line.clear();
+                }
+                if self.line.len() < LINE {
+                    self.line.push(byte);
+                }
             }
+            self.returned = byte == b'\r';
         }
     }
 
@@ -126,10 +133,13 @@ mod tests {
         for number in 0..40 {
             log.output(format!("line {number}\n").as_bytes(), |_| {});
         }
+        log.output(b"of another system\r\n", |line| {
+            assert_eq!(line, "of another system");
+        });
         log.output(b"10%\r20%\r\x1b[31mred\x1b[0m\x07\ttab", |_| {});
         let tail = log.tail();
         assert_eq!(tail.len(), TAIL + 1);
-        assert_eq!(tail[0], "line 15");
+        assert_eq!(tail[0], "line 16");
         assert_eq!(tail[TAIL], "red    tab");
         let text = fs::read_to_string(log.path()).unwrap();
         assert!(text.starts_with("==> one\nline 0\n"));

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod error;
+mod output;
 mod problems;
 mod progress;
 mod signals;
@@ -37,16 +38,12 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is where errors meet the user"
-)]
+#[expect(clippy::print_stderr, reason = "this is where errors meet the user")]
 fn report(cli: &Cli, error: &CommandError) {
     if let Command::Build(arguments) = &cli.command
         && arguments.progress == cli::ProgressName::Json
     {
-        println!("{}", error.json());
+        output::line(error.json());
     }
     eprint!("{}", error.render());
 }

@@ -19,7 +19,10 @@ pub fn of(name: ProgressName, verbose: bool) -> Arc<dyn Progress> {
             verbose,
             bar: Mutex::new(None),
         }),
-        ProgressName::Auto | ProgressName::Plain => Arc::new(Lines { verbose }),
+        ProgressName::Auto | ProgressName::Plain => Arc::new(Lines {
+            verbose,
+            bytes: Mutex::new(None),
+        }),
     }
 }
 
@@ -56,17 +59,32 @@ impl Progress for JsonLines {
 /// A line a step, on standard error.
 struct Lines {
     verbose: bool,
+    /// Bytes that the step at hand has done.
+    bytes: Mutex<Option<u64>>,
+}
+
+impl Lines {
+    fn bytes(&self, done: Option<u64>) -> Option<u64> {
+        self.bytes
+            .lock()
+            .ok()
+            .and_then(|mut bytes| std::mem::replace(&mut *bytes, done))
+    }
 }
 
 impl Progress for Lines {
     fn event(&self, event: Event) {
         let line = match event {
             Event::StepFinished { step, milliseconds } => {
-                finished("done  ", &step, milliseconds, None)
+                finished("done  ", &step, milliseconds, self.bytes(None))
             }
             Event::StepFailed {
                 step, milliseconds, ..
-            } => finished("failed", &step, milliseconds, None),
+            } => finished("failed", &step, milliseconds, self.bytes(None)),
+            Event::Bytes { done, .. } => {
+                self.bytes(Some(done));
+                return;
+            }
             Event::Log { line, .. } if self.verbose => format!("  | {line}"),
             Event::Message { text } => format!("note: {text}"),
             Event::Warning { text, advice } => warning(&text, advice.as_deref()),

@@ -9,6 +9,7 @@
 mod support;
 
 use std::fs;
+use std::process::Stdio;
 
 use support::{Who, World, customize, minimal, names};
 
@@ -189,4 +190,26 @@ fn completions_and_manual_pages_are_written() {
     world.mibe(&["man", "pages"]).expect(0);
     let pages = names(&world.home().join("pages"));
     assert!(pages.contains(&"mibe-build.1".to_owned()), "{pages:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let world = World::new(Who::Root);
+    for arguments in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["doctor", "--json"],
+        &["clean"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = world
+            .command(arguments)
+            .stdout(Stdio::from(writer))
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+        assert_eq!(error, "", "{arguments:?}");
+    }
 }

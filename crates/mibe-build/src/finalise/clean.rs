@@ -7,9 +7,8 @@ use mibe_sandbox::{Kind, Root};
 
 use super::{FinaliseError, Report, at, exists, is_dir, lookup, remove, write};
 
-/// Removed where they stand, files and directories alike.
-const REMOVED: &[&str] = &[
-    // identity
+/// What one machine is known by: removed where it stands.
+const IDENTITY: &[&str] = &[
     "etc/ssh/ssh_host_*",
     "var/lib/dbus/machine-id",
     "var/lib/systemd/random-seed",
@@ -19,6 +18,11 @@ const REMOVED: &[&str] = &[
     "etc/udev/rules.d/70-persistent-*",
     "etc/ssl/certs/ssl-cert-snakeoil.pem",
     "etc/ssl/private/ssl-cert-snakeoil.key",
+];
+
+/// Removed where they stand, files and directories alike.
+const REMOVED: &[&str] = &[
+    // other builders' marks
     ".dockerenv",
     "run/.containerenv",
     // histories
@@ -71,13 +75,8 @@ const SCRATCH: &[&str] = &["tmp", "var/tmp", "run"];
 /// Cleans `root`; ordinary removals become notes, those of something a repository may have laid in
 /// on purpose warnings.
 pub fn clean(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
-    for pattern in REMOVED {
-        for path in matches(root, pattern)? {
-            if remove(root, &path)? {
-                report.note(format!("removed /{}", path.display()));
-            }
-        }
-    }
+    remove_all(root, IDENTITY, report)?;
+    remove_all(root, REMOVED, report)?;
     for directory in EMPTIED {
         empty_files(root, Path::new(directory))?;
     }
@@ -87,7 +86,23 @@ pub fn clean(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
     authorized_keys(root, report)?;
     truncate_logs(root, Path::new("var/log"), report)?;
     machine_id(root)?;
-    names(root)?;
+    names(root)
+}
+
+/// Takes out what would make all machines of one base pass for one, and two equal bases differ.
+pub fn anonymise(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
+    remove_all(root, IDENTITY, report)?;
+    machine_id(root)
+}
+
+fn remove_all(root: &Root, patterns: &[&str], report: &mut Report) -> Result<(), FinaliseError> {
+    for pattern in patterns {
+        for path in matches(root, pattern)? {
+            if remove(root, &path)? {
+                report.note(format!("removed /{}", path.display()));
+            }
+        }
+    }
     Ok(())
 }
 

@@ -71,6 +71,11 @@ pub fn finalise_lx(root: &Root) -> Result<Report, FinaliseError> {
     Ok(report)
 }
 
+/// Takes out of a base what belongs to the machine that it was made in.
+pub fn anonymise(root: &Root) -> Result<(), FinaliseError> {
+    clean::anonymise(root, &mut Report::default())
+}
+
 /// Adds the action and the path to an error of the system.
 fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FinaliseError + 'a {
     move |source| FinaliseError::Io {

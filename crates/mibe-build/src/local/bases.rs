@@ -22,7 +22,7 @@ use crate::error::BuildError;
 use crate::journal::{Entry, Record};
 
 /// Goes up when the same packages make another base.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Longest that dpkg may take for one of its calls.
 const TIMEOUT: Duration = Duration::from_secs(3600);

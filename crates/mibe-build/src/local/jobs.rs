@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::archive::{self, Existing};
 use crate::bootstrap::install;
-use crate::{capture, work};
+use crate::{capture, finalise, work};
 
 pub(crate) const WORK: &str = "work";
 pub(crate) const CAPTURE: &str = "capture";
@@ -89,6 +89,7 @@ fn copy_directory(root: &Root, input: &JobInput) -> Result<Value, String> {
 fn pack(root: &Root, input: JobInput) -> Result<Value, String> {
     let latest: i64 = arguments(&input)?;
     install::finish(root).map_err(|error| error.to_string())?;
+    finalise::anonymise(root).map_err(|error| error.to_string())?;
     let out = BufWriter::with_capacity(1 << 20, output(input)?);
     let count = archive::pack(root, out, latest).map_err(|error| error.to_string())?;
     answer(count)

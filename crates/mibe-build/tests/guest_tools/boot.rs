@@ -341,6 +341,23 @@ fn half_made_host_keys_are_made_anew() {
 }
 
 #[test]
+fn the_certificate_that_finalising_took_out_is_made_anew_once() {
+    const MAKE_SSL_CERT: &str = "#!/bin/sh\nroot=${0%/usr/sbin/*}\n\
+        echo \"$1\" >>\"$root/etc/ssl/private/ssl-cert-snakeoil.key\"\n";
+    everywhere(|zone| {
+        fs::create_dir_all(zone.path("etc/ssl/private")).unwrap();
+        let key = "etc/ssl/private/ssl-cert-snakeoil.key";
+        zone.boot();
+        assert!(!zone.exists(key), "an image without ssl-cert");
+        zone.file("usr/sbin/make-ssl-cert", 0o755, MAKE_SSL_CERT.as_bytes());
+        for _ in 0..2 {
+            zone.boot();
+            assert_eq!(zone.read(key), "generate-default-snakeoil\n");
+        }
+    });
+}
+
+#[test]
 fn neither_a_useful_timeout_nor_an_output_is_needed() {
     everywhere(|zone| {
         zone.metadata("sdc:hostname", "web-1");

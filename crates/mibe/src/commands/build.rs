@@ -16,7 +16,7 @@ use mibe_sandbox::{Agent, Mode, Network};
 
 use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName};
 use crate::error::{CommandError, Kind};
-use crate::{problems, progress, signals, units};
+use crate::{output, problems, progress, signals, units};
 
 pub fn run(arguments: &Build) -> Result<(), CommandError> {
     let plans = plans(arguments)?;
@@ -68,22 +68,22 @@ pub fn run(arguments: &Build) -> Result<(), CommandError> {
             Err(error) => failed.push((plan, error)),
         }
     }
-    several(failed)
+    several(arguments, failed)
 }
 
 /// One repository that fails does not keep the others from being built; each error is shown at the end.
 #[expect(clippy::print_stderr, reason = "the errors before the last")]
-fn several(failed: Vec<(&Plan, BuildError)>) -> Result<(), CommandError> {
+fn several(arguments: &Build, failed: Vec<(&Plan, BuildError)>) -> Result<(), CommandError> {
     let names: Vec<_> = failed
         .iter()
         .map(|(plan, _)| plan.repository.to_string())
         .collect();
     for (plan, error) in failed {
-        eprint!(
-            "{}: {}",
-            plan.repository,
-            CommandError::from(error).render()
-        );
+        let error = CommandError::from(error);
+        if arguments.progress == ProgressName::Json {
+            output::line(error.json());
+        }
+        eprint!("{}: {}", plan.repository, error.render());
     }
     if names.is_empty() {
         Ok(())
@@ -190,17 +190,15 @@ fn epoch() -> Result<i64, CommandError> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show_plan(arguments: &Build, plan: &Plan) {
     if arguments.progress == ProgressName::Json {
-        println!("{}", plan.json());
+        output::line(plan.json());
     } else {
-        println!("{}:", plan.repository);
-        print!("{plan}");
+        output::line(format_args!("{}:", plan.repository));
+        output::text(&plan.to_string());
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show_built(arguments: &Build, built: &Built) {
     let install = format!(
         "imgadm install -m {} -f {}",
@@ -208,37 +206,35 @@ fn show_built(arguments: &Build, built: &Built) {
         quoted(built.paths.file())
     );
     if arguments.progress == ProgressName::Json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "event": "built",
-                "version": mibe_image::progress::VERSION,
-                "manifest": built.paths.manifest(),
-                "file": built.paths.file(),
-                "uuid": built.image.uuid,
-                "install": install,
-                "log": built.log,
-            })
-        );
+        output::line(serde_json::json!({
+            "event": "built",
+            "version": mibe_image::progress::VERSION,
+            "manifest": built.paths.manifest(),
+            "file": built.paths.file(),
+            "uuid": built.image.uuid,
+            "install": install,
+            "log": built.log,
+        }));
         return;
     }
     let file = built.image.files.iter().flatten().next();
-    println!();
-    println!("image     {} {}", built.image.name, built.image.version);
-    println!("uuid      {}", built.image.uuid);
-    println!(
-        "file      {} ({}; {} before compression, {} entries)",
+    output::line(format_args!(
+        "\nimage     {} {}\n\
+         uuid      {}\n\
+         file      {} ({}; {} before compression, {} entries)\n\
+         manifest  {}\n\
+         log       {}\n\n\
+         Copy both files to a SmartOS host and install them there with:\n\n    {install}",
+        built.image.name,
+        built.image.version,
+        built.image.uuid,
         built.paths.file(),
         units::bytes(file.map_or(0, |file| file.size)),
         units::bytes(built.stream_size),
-        built.entries
-    );
-    println!("manifest  {}", built.paths.manifest());
-    println!("log       {}", built.log.display());
-    println!();
-    println!("Copy both files to a SmartOS host and install them there with:");
-    println!();
-    println!("    {install}");
+        built.entries,
+        built.paths.manifest(),
+        built.log.display(),
+    ));
 }
 
 /// A path as a shell takes it.

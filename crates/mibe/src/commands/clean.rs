@@ -6,9 +6,8 @@ use mibe_sandbox::Agent;
 
 use crate::cli::Clean;
 use crate::error::{CommandError, Kind};
-use crate::units;
+use crate::{output, units};
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(arguments: &Clean) -> Result<(), CommandError> {
     let caches = if arguments.all {
         Caches::All
@@ -27,31 +26,31 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
         ("", ("destroyed", "removed"))
     };
     for machine in &cleaned.machines {
-        println!(
+        output::line(format_args!(
             "{would}{} the build machine {} (of {}, started {})",
             verb.0, machine.id, machine.purpose, machine.started
-        );
+        ));
     }
     for partial in &cleaned.partials {
-        println!("{would}{} {}", verb.1, partial.display());
+        output::line(format_args!("{would}{} {}", verb.1, partial.display()));
     }
     if !cleaned.caches.is_empty() {
         let size = cleaned.caches.iter().map(|(_, size)| size).sum();
-        println!(
+        output::line(format_args!(
             "{would}{} {} cached files, {}",
             verb.1,
             cleaned.caches.len(),
             units::bytes(size)
-        );
+        ));
     }
     for machine in &cleaned.running {
-        println!(
+        output::line(format_args!(
             "left alone: the build of {} runs, as process {}",
             machine.purpose, machine.pid
-        );
+        ));
     }
     if cleaned.machines.is_empty() && cleaned.partials.is_empty() && cleaned.caches.is_empty() {
-        println!("nothing to clean");
+        output::line("nothing to clean");
     }
     if cleaned.failed.is_empty() {
         return Ok(());

@@ -6,12 +6,12 @@ use mibe_sandbox::Agent;
 
 use crate::cli::Doctor;
 use crate::error::{CommandError, Kind};
+use crate::output;
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(arguments: &Doctor) -> Result<(), CommandError> {
     let checks = examine(&Paths::of_user()?, &Agent::current());
     if arguments.json {
-        println!("{}", serde_json::json!({ "checks": checks }));
+        output::line(serde_json::json!({ "checks": checks }));
     } else {
         for check in &checks {
             show(check);
@@ -34,15 +34,14 @@ pub fn run(arguments: &Doctor) -> Result<(), CommandError> {
     ))
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn show(check: &Check) {
     let mark = match check.status {
         Status::Works => "ok     ",
         Status::Lacks => "lacks  ",
         Status::Missing => "MISSING",
     };
-    println!("{mark}  {:<26} {}", check.name, check.found);
+    output::line(format_args!("{mark}  {:<26} {}", check.name, check.found));
     if let Some(remedy) = &check.remedy {
-        println!("{:36} -> {remedy}", "");
+        output::line(format_args!("{:36} -> {remedy}", ""));
     }
 }

@@ -91,7 +91,13 @@ impl World {
             .tempdir_in("/var/tmp")
             .unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_mibe"), folder.path().join("mibe")).unwrap();
+        // By another process: a file that this one has open for writing while another thread starts a program
+        // is open in that, too, for a moment, and can't be executed.
+        succeed(
+            Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_mibe"))
+                .arg(folder.path().join("mibe")),
+        );
         let user = match who {
             Who::Root => None,
             Who::Subuid => Some(User::new(true)),
