@@ -374,6 +374,7 @@ impl Run<'_, '_> {
             reporter: self.reporter,
         };
         let captured = self.machine.capture(&options, &mut counted)?;
+        counted.reporter.bytes(counted.count, None);
         let file = counted.inner.finish()?;
         Ok((captured, file))
     }

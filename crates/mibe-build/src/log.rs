@@ -17,56 +17,26 @@ const LINE: usize = 400;
 pub struct BuildLog {
     path: PathBuf,
     file: File,
+    lines: Lines,
+}
+
+/// The lines of a program's output, of which the last are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
     tail: VecDeque<String>,
     line: Vec<u8>,
     /// A carriage return came last: of a line's end, or of a progress bar.
     returned: bool,
 }
 
-impl BuildLog {
-    /// Starts the log `folder/name`, making the folder.
-    ///
-    /// # Errors
-    ///
-    /// The file could not be made.
-    pub fn create(folder: &Path, name: &str) -> Result<Self, BuildError> {
-        fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
-        let path = folder.join(name);
-        let file = File::create(&path).map_err(BuildError::io("write", &path))?;
-        Ok(Self {
-            path,
-            file,
-            tail: VecDeque::new(),
-            line: Vec::new(),
-            returned: false,
-        })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Starts a part of the log; the tail starts anew with it.
-    pub fn section(&mut self, title: &str) {
-        self.tail.clear();
-        self.line.clear();
-        self.write(format!("==> {title}\n").as_bytes());
-    }
-
-    /// A line of mibe's own.
-    pub fn note(&mut self, text: &str) {
-        self.write(format!("mibe: {text}\n").as_bytes());
-    }
-
-    /// Output of a script, as it comes; `line` is called with every line that it completes.
-    pub fn output(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
-        self.write(bytes);
+impl Lines {
+    /// Output as it comes; `each` is called with every line that it completes, fit for a terminal.
+    pub fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
         for &byte in bytes {
             if byte == b'\n' {
                 let text = printable(&self.line);
                 self.line.clear();
-                line(&text);
+                each(&text);
                 if self.tail.len() == TAIL {
                     self.tail.pop_front();
                 }
@@ -84,13 +54,58 @@ impl BuildLog {
         }
     }
 
-    /// The last lines of the part at hand, fit for a terminal.
+    /// The last lines, oldest first, one that was not ended among them.
     pub fn tail(&self) -> Vec<String> {
         let mut tail: Vec<_> = self.tail.iter().cloned().collect();
         if !self.line.is_empty() {
             tail.push(printable(&self.line));
         }
         tail
+    }
+}
+
+impl BuildLog {
+    /// Starts the log `folder/name`, making the folder.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be made.
+    pub fn create(folder: &Path, name: &str) -> Result<Self, BuildError> {
+        fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
+        let path = folder.join(name);
+        let file = File::create(&path).map_err(BuildError::io("write", &path))?;
+        Ok(Self {
+            path,
+            file,
+            lines: Lines::default(),
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Starts a part of the log; the tail starts anew with it.
+    pub fn section(&mut self, title: &str) {
+        self.lines = Lines::default();
+        self.write(format!("==> {title}\n").as_bytes());
+    }
+
+    /// A line of mibe's own.
+    pub fn note(&mut self, text: &str) {
+        self.write(format!("mibe: {text}\n").as_bytes());
+    }
+
+    /// Output of a script, as it comes; `line` is called with every line that it completes.
+    pub fn output(&mut self, bytes: &[u8], line: impl FnMut(&str)) {
+        self.write(bytes);
+        self.lines.take(bytes, line);
+    }
+
+    /// The last lines of the part at hand, fit for a terminal.
+    pub fn tail(&self) -> Vec<String> {
+        self.lines.tail()
     }
 
     /// A log that can't be written must not end a build that goes well: the tail still works.

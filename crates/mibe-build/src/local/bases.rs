@@ -20,6 +20,7 @@ use crate::bootstrap::{DebianError, architecture};
 use crate::capture::hex;
 use crate::error::BuildError;
 use crate::journal::{Entry, Record};
+use crate::log::Lines;
 
 /// Goes up when the same packages make another base.
 const SCHEMA: u32 = 2;
@@ -263,26 +264,24 @@ fn fill(
             timeout: Some(TIMEOUT),
             ..Command::new(argv)
         };
-        let mut output = Vec::new();
+        let mut output = Lines::default();
         let outcome = machine
             .sandbox()
             .run(&command, &builder.options.cancel, &mut |bytes| {
-                output.extend_from_slice(bytes);
-                // Only the end matters, for an error.
-                if output.len() > 1 << 20 {
-                    output.drain(..1 << 19);
-                }
+                output.take(bytes, |line| {
+                    builder.progress.event(Event::Log {
+                        step: "resolve".to_owned(),
+                        line: line.to_owned(),
+                    });
+                });
             })?;
         match outcome {
             Outcome::Exited(0) => {}
             Outcome::Cancelled => return Err(BuildError::Cancelled),
             outcome => {
-                let output = String::from_utf8_lossy(&output);
-                let mut tail: Vec<_> = output.lines().rev().take(15).collect();
-                tail.reverse();
                 return Err(BuildError::Base {
                     message: format!("the Debian base: {what} failed ({outcome:?})"),
-                    hints: tail.into_iter().map(ToOwned::to_owned).collect(),
+                    hints: output.tail(),
                     source: None,
                 });
             }
