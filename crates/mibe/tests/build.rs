@@ -368,6 +368,63 @@ fn interrupted_by_ctrl_c_it_destroys_its_machine() {
 }
 
 #[test]
+fn one_that_fails_keeps_no_other_from_being_built_and_its_machine_if_asked() {
+    let world = World::with_base(Who::Single);
+    for (name, body) in [("one", "touch /root/trace\nexit 7\n"), ("two", "exit 0\n")] {
+        world.write_repository(name, &[minimal(name, "debian:bookworm"), customize(body)]);
+    }
+    let ran = world
+        .mibe(&[
+            "build",
+            "--progress",
+            "json",
+            "--keep-on-failure",
+            "one",
+            "two",
+        ])
+        .expect(1);
+    ran.says("customize exited with status 7")
+        .says("not built: one");
+    let events: Vec<serde_json::Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let built: Vec<_> = events
+        .iter()
+        .filter(|event| event["event"] == "built")
+        .collect();
+    assert_eq!(built.len(), 1);
+    assert_eq!(built[0]["manifest"], "images/two-1.0.0.json");
+    let error = events
+        .iter()
+        .find(|event| event["event"] == "error")
+        .unwrap();
+    assert_eq!(error["message"], "customize exited with status 7");
+    assert_eq!(
+        names(&world.home().join("images")),
+        ["two-1.0.0.json", "two-1.0.0.zfs.gz"]
+    );
+
+    let machines = world.home().join(".cache/mibe/machines");
+    let kept = names(&machines);
+    assert_eq!(kept.len(), 1);
+    let message = format!(
+        "{}; `mibe clean` destroys it",
+        machines.join(&kept[0]).display()
+    );
+    assert!(
+        events.iter().any(|event| event["text"]
+            .as_str()
+            .is_some_and(|text| text.ends_with(&message))),
+        "{events:?}"
+    );
+    assert!(machines.join(&kept[0]).join("root/root/trace").exists());
+    world.mibe(&["clean"]).expect(0);
+    world.assert_nothing_left();
+}
+
+#[test]
 fn a_customize_that_takes_too_long_is_ended() {
     let world = World::with_base(Who::Root);
     world.write_repository(
