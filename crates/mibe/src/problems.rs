@@ -32,7 +32,8 @@ fn report(problem: &Problem) -> Report {
         Severity::Warning => miette::Severity::Warning,
     };
     let mut message = problem.message.clone();
-    if problem.location.is_none() {
+    // A problem of the repository as a whole has no file, and names the repository itself.
+    if problem.location.is_none() && !problem.file.as_str().is_empty() {
         message = format!("{}: {message}", problem.file);
     }
     let mut diagnostic = MietteDiagnostic::new(message)
