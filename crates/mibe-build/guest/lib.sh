@@ -16,7 +16,7 @@ MDATA_GET=$ROOT/native/usr/sbin/mdata-get
 
 # Seconds that one program may take. The platform gives a new zone 300 s in all, so boot gives up
 # on metadata altogether after the first request that nobody answered.
-LIMIT=${MIBE_GUEST_LIMIT:-60}
+LIMIT=${MIBE_GUEST_LIMIT:-30}
 # The largest value taken from metadata, in bytes.
 LARGEST=4194304
 

@@ -12,9 +12,9 @@ use mibe_sandbox::Outcome;
 
 use crate::capture::{CaptureOptions, Captured};
 use crate::error::BuildError;
-use crate::journal::{Entry, Journal, Record};
+use crate::journal::{Entry, Journal, Publication, Record};
 use crate::log::BuildLog;
-use crate::machine::{Builder, Machine, ResolvedBase, Script};
+use crate::machine::{Builder, Machine, ResolvedBase, Script, outcome_in_words};
 use crate::manifest;
 use crate::packages::PackageManager;
 use crate::paths::Paths;
@@ -79,7 +79,11 @@ pub fn build(
     for warning in &plan.warnings {
         reporter.log.note(&format!("{warning}"));
     }
-    let base = reporter.step(Step::Resolve.name(), || builder.resolve(&plan.base))?;
+    output_folder(plan)?;
+    reporter.start(Step::Resolve.name());
+    let base = builder.resolve(&plan.base, &mut |bytes| reporter.output(bytes));
+    reporter.end(&base);
+    let base = base.map_err(|error| error.with_log(&reporter.log))?;
 
     let entry = Entry::new(
         builder.name(),
@@ -92,9 +96,7 @@ pub fn build(
         Ok(machine) => machine,
         Err(error) => {
             // The builder took away what it had begun, or else the journal keeps it for `mibe clean`.
-            if !record.entry.directory.exists() {
-                record.strike()?;
-            }
+            record.strike_if_gone();
             return Err(error);
         }
     };
@@ -114,22 +116,34 @@ pub fn build(
         && options.keep_on_failure
         && !matches!(error, BuildError::Cancelled)
     {
-        let directory = record.entry.directory.display();
+        let directory = record.entry.directory.display().to_string();
+        record.keep()?;
         reporter.message(&format!(
             "the build machine is kept in {directory}; `mibe clean` destroys it"
         ));
         return built;
     }
-    let destroyed = machine.destroy().and_then(|()| record.strike());
-    if let (Err(_), Err(error)) = (&built, &destroyed) {
-        // What ended the build matters more than what went wrong behind it.
+    if let Err(error) = machine.destroy().and_then(|()| record.strike()) {
+        // The image is there, or what ended the build matters more.
         reporter.warning(&format!(
             "the build machine could not be destroyed ({error}); `mibe clean` tries again"
         ));
     }
-    let built = built?;
-    destroyed?;
-    Ok(built)
+    built
+}
+
+/// Makes the folder of the image, and writes to it: what can't be written at the end of a build should not be begun.
+fn output_folder(plan: &Plan) -> Result<(), BuildError> {
+    let folder = plan
+        .image
+        .file()
+        .parent()
+        .filter(|folder| !folder.as_str().is_empty())
+        .unwrap_or(".".into());
+    std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::tempfile_in(folder))
+        .map(drop)
+        .map_err(BuildError::io("write to the folder", folder.as_std_path()))
 }
 
 /// A build under way.
@@ -146,20 +160,33 @@ struct Run<'a, 'p> {
 
 impl Run<'_, '_> {
     fn steps(&mut self) -> Result<Built, BuildError> {
-        self.manager = self.machine.work(&Work::Inspect)?.package_manager;
+        let found = self.machine.work(&Work::Inspect)?;
+        self.manager = found.package_manager;
+        self.reporter.log.note(&format!(
+            "the base is {}, its package manager {}",
+            found.distribution,
+            found
+                .package_manager
+                .map_or("unknown", PackageManager::name)
+        ));
         self.machine.work(&Work::Prepare)?;
         for step in &self.plan.steps {
             match step {
                 Step::DeletePackages(names) => {
-                    self.step(step, |run| run.packages(names, PackageManager::remove))?;
+                    self.step(step, |run| {
+                        run.packages(names, PackageManager::remove, false)
+                    })?;
                 }
                 Step::Packages(names) => {
-                    self.step(step, |run| run.packages(names, PackageManager::install))?;
+                    self.step(step, |run| {
+                        run.packages(names, PackageManager::install, true)
+                    })?;
                 }
                 Step::Copy { .. } => self.step(step, |run| {
                     let work = Work::Lay {
                         source: absolute(&run.plan.repository.join("copy"))?,
                         entries: run.plan.entries.clone(),
+                        mtime: run.options.epoch,
                     };
                     run.machine.work(&work).map(drop)
                 })?,
@@ -189,6 +216,7 @@ impl Run<'_, '_> {
         &mut self,
         names: &[String],
         command: fn(PackageManager) -> Vec<&'static str>,
+        fetches: bool,
     ) -> Result<(), BuildError> {
         let Some(manager) = self.manager else {
             return Err(BuildError::Base {
@@ -197,7 +225,7 @@ impl Run<'_, '_> {
                 source: None,
             });
         };
-        if !self.updated {
+        if fetches && !self.updated {
             self.manage(
                 manager,
                 manager.update().into_iter().map(OsString::from).collect(),
@@ -305,15 +333,13 @@ impl Run<'_, '_> {
             Outcome::Exited(127) if self.reporter.log.tail().is_empty() => {
                 "could not be started: its program or interpreter is not in the image".to_owned()
             }
-            Outcome::Exited(status) => format!("exited with status {status}"),
-            Outcome::Signaled(signal) => format!("was killed by signal {signal}"),
-            Outcome::TimedOut => format!("took longer than {} s", script.timeout.as_secs()),
+            outcome => outcome_in_words(outcome, script.timeout),
         };
         Err(BuildError::Script {
             what: what.to_owned(),
             how,
             tail: self.reporter.log.tail(),
-            log: self.reporter.log.path().to_owned(),
+            log: Some(self.reporter.log.path().to_owned()),
             hints: hints.iter().map(|&hint| hint.to_owned()).collect(),
         })
     }
@@ -342,6 +368,10 @@ impl Run<'_, '_> {
         let image = manifest::manifest(self.plan, &captured, &file, self.options.epoch)?;
         let stream_size = file.raw_size();
         let (paths, force) = (&self.plan.image, self.options.force);
+        self.record.publish(Publication {
+            file: absolute(paths.file())?,
+            manifest: absolute(paths.manifest())?,
+        })?;
         self.step(&Step::Manifest, |_| {
             Ok(library::publish(file, &image, paths, force)?)
         })?;
@@ -359,14 +389,11 @@ impl Run<'_, '_> {
             snapshot: format!("mibe/{}@final", manifest::dataset_name(&self.plan.recipe)),
             epoch: self.options.epoch,
         };
-        if let Some(folder) = self.plan.image.file().parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(BuildError::io("make", folder.as_std_path()))?;
+        let tag = self.record.entry.id.clone();
+        for draft in self.plan.image.drafts(&tag) {
+            self.record.add_partial(&absolute(&draft)?)?;
         }
-        let writer = ImageWriter::create(&self.plan.image)?;
-        if let Some(partial) = writer.temporary_path() {
-            self.record.add_partial(&absolute(partial)?)?;
-        }
+        let writer = ImageWriter::create(&self.plan.image, &tag)?;
         let mut counted = Counted {
             inner: writer,
             count: 0,

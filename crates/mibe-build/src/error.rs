@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use mibe_recipe::Problem;
 
+use crate::log::BuildLog;
+
 /// Who has to act on an error; the command line makes its exit status of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -36,8 +38,8 @@ pub enum BuildError {
         how: String,
         /// The last lines that it printed, oldest first.
         tail: Vec<String>,
-        /// The log that holds all of it.
-        log: PathBuf,
+        /// The log that holds all of it, once that is known.
+        log: Option<PathBuf>,
         /// What to do next.
         hints: Vec<String>,
     },
@@ -78,6 +80,8 @@ pub enum BuildError {
         what: &'static str,
         /// What went wrong, with the path.
         why: String,
+        /// What to do next.
+        hints: Vec<String>,
     },
     /// The sandbox failed.
     #[error(transparent)]
@@ -130,6 +134,17 @@ impl BuildError {
         }
     }
 
+    /// Adds what a log knows of a program that failed.
+    pub(crate) fn with_log(mut self, from: &BuildLog) -> Self {
+        if let Self::Script { tail, log, .. } = &mut self
+            && log.is_none()
+        {
+            *tail = from.tail();
+            *log = Some(from.path().to_owned());
+        }
+        self
+    }
+
     /// Who has to act.
     pub fn blame(&self) -> Blame {
         match self {
@@ -145,11 +160,17 @@ impl BuildError {
             Self::Script { hints, .. }
             | Self::Usage { hints, .. }
             | Self::Host { hints, .. }
-            | Self::Base { hints, .. } => hints.clone(),
-            Self::Io { source, path, .. } => full_disk(source)
-                .then(|| format!("free some space on the file system of {}", path.display()))
-                .into_iter()
-                .collect(),
+            | Self::Base { hints, .. }
+            | Self::Work { hints, .. } => hints.clone(),
+            Self::Io { source, path, .. } if full_disk(source) => {
+                vec![format!(
+                    "free some space on the file system of {}",
+                    path.display()
+                )]
+            }
+            Self::Io { source, path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                vec![format!("see who may write to {}", path.display())]
+            }
             Self::Image(error) => error.hints(),
             Self::Sandbox(mibe_sandbox::Error::Io { source, path, .. }) if full_disk(source) => {
                 vec![format!(

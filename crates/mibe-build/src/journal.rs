@@ -3,10 +3,11 @@
 //! One file a machine, `ID.jsonl`: the first line names the machine, written and synced before anything of it
 //! exists; further lines add files that the build is about to write. The file is locked for as long as the build's
 //! process lives, so a lock that can be taken means the owner died. It is deleted after all that it names is gone.
-//! Nothing that no journal names is ever destroyed.
+//! No machine and no file of an image that no journal names is ever destroyed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -52,9 +53,25 @@ impl Entry {
     }
 }
 
+/// A line after the first.
 #[derive(Serialize, Deserialize)]
-struct Partial {
-    partial: PathBuf,
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// A file is about to be written that must not stay if the build dies.
+    Partial(PathBuf),
+    /// An image is about to get its names.
+    Publish(Publication),
+    /// The machine stays until somebody asks for it to go.
+    Kept,
+}
+
+/// The final names of an image. Its file without its manifest is no image, and in the way of the next build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// The file, which comes first.
+    pub file: PathBuf,
+    /// The manifest.
+    pub manifest: PathBuf,
 }
 
 /// The journal's folder.
@@ -70,6 +87,10 @@ pub struct Record {
     pub entry: Entry,
     /// Files that the build was writing, to be removed with the machine.
     pub partials: Vec<PathBuf>,
+    /// The image that was about to get its names.
+    pub publication: Option<Publication>,
+    /// Whether the machine was left on purpose, to be looked into.
+    pub kept: bool,
     path: PathBuf,
     file: File,
 }
@@ -112,10 +133,15 @@ impl Journal {
             File::open(&self.directory)?.sync_all()?;
             Ok(file)
         };
-        let file = write().map_err(BuildError::io("write the journal", &path))?;
+        let file = write().map_err(|error| {
+            let _ = fs::remove_file(&hidden);
+            BuildError::io("write the journal", &path)(error)
+        })?;
         Ok(Record {
             entry,
             partials: Vec::new(),
+            publication: None,
+            kept: false,
             path,
             file,
         })
@@ -160,12 +186,41 @@ impl Record {
     ///
     /// The journal could not be written; then the file may not be made.
     pub fn add_partial(&mut self, partial: &Path) -> Result<(), BuildError> {
-        let line = Partial {
-            partial: partial.to_owned(),
-        };
-        append(&mut self.file, &line).map_err(BuildError::io("write the journal", &self.path))?;
+        self.append(&Line::Partial(partial.to_owned()))?;
         self.partials.push(partial.to_owned());
         Ok(())
+    }
+
+    /// Writes down the names that an image is about to get.
+    ///
+    /// # Errors
+    ///
+    /// The journal could not be written; then the image may not get them.
+    pub fn publish(&mut self, publication: Publication) -> Result<(), BuildError> {
+        self.append(&Line::Publish(publication.clone()))?;
+        self.publication = Some(publication);
+        Ok(())
+    }
+
+    /// Strikes the machine out if nothing of it is there; what is there is left to a clean-up.
+    pub fn strike_if_gone(self) {
+        if !self.entry.directory.exists() {
+            // An entry too many does no harm: there is nothing behind it.
+            let _ = self.strike();
+        }
+    }
+
+    /// Writes down that the machine stays until somebody asks for it to go: the next build does not.
+    ///
+    /// # Errors
+    ///
+    /// The journal could not be written.
+    pub fn keep(mut self) -> Result<(), BuildError> {
+        self.append(&Line::Kept)
+    }
+
+    fn append(&mut self, line: &Line) -> Result<(), BuildError> {
+        append(&mut self.file, line).map_err(BuildError::io("write the journal", &self.path))
     }
 
     /// Strikes the machine out, after all that the entry names is gone.
@@ -184,7 +239,7 @@ enum Taken {
 }
 
 fn take(path: &Path) -> io::Result<Option<Taken>> {
-    let file = match OpenOptions::new().read(true).append(true).open(path) {
+    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Ok(file) => file,
         // Struck out since the folder was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -195,7 +250,15 @@ fn take(path: &Path) -> io::Result<Option<Taken>> {
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(error)) => return Err(error),
     };
-    let text = fs::read_to_string(path)?;
+    // Its owner may have struck it out while the lock was waited for: then it is no longer under its name.
+    match fs::metadata(path) {
+        Ok(named) if named.ino() == file.metadata()?.ino() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
     let mut lines = text.lines();
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let entry: Entry = serde_json::from_str(lines.next().unwrap_or_default())?;
@@ -205,17 +268,24 @@ fn take(path: &Path) -> io::Result<Option<Taken>> {
     if !locked {
         return Ok(Some(Taken::Running(entry)));
     }
-    // A last line cut short by a crash named a file that was not made yet.
-    let partials = lines
-        .filter_map(|line| serde_json::from_str::<Partial>(line).ok())
-        .map(|line| line.partial)
-        .collect();
-    Ok(Some(Taken::Dead(Record {
+    let mut record = Record {
         entry,
-        partials,
+        partials: Vec::new(),
+        publication: None,
+        kept: false,
         path: path.to_owned(),
         file,
-    })))
+    };
+    for line in lines {
+        match serde_json::from_str(line) {
+            Ok(Line::Partial(path)) => record.partials.push(path),
+            Ok(Line::Publish(publication)) => record.publication = Some(publication),
+            Ok(Line::Kept) => record.kept = true,
+            // A last line cut short by a crash named a file that was not made yet.
+            Err(_) => break,
+        }
+    }
+    Ok(Some(Taken::Dead(record)))
 }
 
 fn append<T: Serialize>(file: &mut File, line: &T) -> io::Result<()> {

@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mibe_sandbox::{Kind, Root};
@@ -84,12 +84,13 @@ pub fn image_mode(mode: u32) -> u32 {
     mode & 0o7755
 }
 
-/// Lays `entries` of the host folder `source` over `root`; parents come before their children.
-pub fn lay(root: &Root, source: &Path, entries: &[Entry]) -> Result<(), LayError> {
+/// Lays `entries` of the host folder `source` over `root`; parents come before their children. All files get the time
+/// `mtime`, in seconds since 1970.
+pub fn lay(root: &Root, source: &Path, entries: &[Entry], mtime: i64) -> Result<(), LayError> {
     for entry in entries {
         match &entry.kind {
             EntryKind::Directory => lay_directory(root, entry)?,
-            EntryKind::File => lay_file(root, source, entry)?,
+            EntryKind::File => lay_file(root, source, entry, mtime)?,
             EntryKind::Symlink(target) => {
                 clear(root, entry, "symlink")?;
                 root.symlink(target, &entry.path)
@@ -126,7 +127,7 @@ fn lay_directory(root: &Root, entry: &Entry) -> Result<(), LayError> {
     }
 }
 
-fn lay_file(root: &Root, source: &Path, entry: &Entry) -> Result<(), LayError> {
+fn lay_file(root: &Root, source: &Path, entry: &Entry, mtime: i64) -> Result<(), LayError> {
     clear(root, entry, "file")?;
     let from = source.join(&entry.path);
     let mut from = OpenOptions::new()
@@ -145,12 +146,8 @@ fn lay_file(root: &Root, source: &Path, entry: &Entry) -> Result<(), LayError> {
         .map_err(failed("write", entry))?;
     io::copy(&mut from, &mut to).map_err(failed("write", entry))?;
     drop(to);
-    root.set_mtime(
-        &entry.path,
-        metadata.mtime(),
-        metadata.mtime_nsec().try_into().unwrap_or(0),
-    )
-    .map_err(failed("set the time of", entry))
+    root.set_mtime(&entry.path, mtime, 0)
+        .map_err(failed("set the time of", entry))
 }
 
 /// Takes away what a file or link is about to replace; a directory stays and is an error.

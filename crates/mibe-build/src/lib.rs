@@ -18,7 +18,7 @@ pub mod lay;
 pub mod local;
 mod log;
 pub mod machine;
-mod manifest;
+pub mod manifest;
 pub mod packages;
 pub mod paths;
 pub mod plan;

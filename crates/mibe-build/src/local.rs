@@ -37,6 +37,9 @@ const PROXIES: &[&str] = &[
     "NO_PROXY",
 ];
 
+/// Bytes free below which a failure of file work is likely one of a full disk.
+const LITTLE_ROOM: u64 = 64 << 20;
+
 /// How the local builder is to work.
 #[derive(Clone)]
 pub struct LocalOptions {
@@ -123,10 +126,14 @@ impl Builder for LocalBuilder {
         "local"
     }
 
-    fn resolve(&mut self, base: &BaseRef) -> Result<ResolvedBase, BuildError> {
+    fn resolve(
+        &mut self,
+        base: &BaseRef,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<ResolvedBase, BuildError> {
         match base {
             BaseRef::Debian { suite } => {
-                let bootstrapped = bases::debian(self, suite)?;
+                let bootstrapped = bases::debian(self, suite, output)?;
                 let title = bootstrapped.title.clone();
                 self.bootstrapped = Some(bootstrapped);
                 Ok(ResolvedBase {
@@ -239,7 +246,8 @@ impl LocalMachine {
         };
         if base.is_dir() {
             let base = fs::canonicalize(base).map_err(BuildError::io("find", base))?;
-            self.job::<_, ()>(jobs::COPY_DIRECTORY, &base, JobFiles::default())
+            let what = "copy the base";
+            self.job::<_, ()>(jobs::COPY_DIRECTORY, what, &base, JobFiles::default())
                 .map_err(failed)
         } else {
             let input = File::open(base).map_err(BuildError::io("read", base))?;
@@ -247,7 +255,8 @@ impl LocalMachine {
                 input: Some(input),
                 ..JobFiles::default()
             };
-            self.job::<_, ()>(jobs::UNPACK, &(), files).map_err(failed)
+            self.job::<_, ()>(jobs::UNPACK, "unpack the base", &(), files)
+                .map_err(failed)
         }
     }
 
@@ -257,7 +266,7 @@ impl LocalMachine {
         use crate::work::NewFile;
         let mut settings = String::from(
             "APT::Sandbox::User \"root\";\nAcquire::Retries \"3\";\nAcquire::Languages \"none\";\n\
-             Dpkg::Use-Pty \"0\";\nDpkg::Options { \"--force-confdef\"; \"--force-confold\"; };\n",
+             Dpkg::Use-Pty \"0\";\nAPT::Cmd::Pattern-Only \"true\";\nDpkg::Options { \"--force-confdef\"; \"--force-confold\"; };\n",
         );
         if let Some(proxy) = proxy {
             // Writing to a String cannot fail.
@@ -280,26 +289,50 @@ impl LocalMachine {
                 content: content.into_bytes(),
             })
             .collect();
-        self.job::<_, WorkReport>(jobs::WORK, &Work::Write(files), JobFiles::default())?;
-        Ok(())
+        self.file_work(&Work::Write(files)).map(drop)
     }
 
-    /// Runs a job of [`JOBS`] in the machine.
+    fn file_work(&self, work: &Work) -> Result<WorkReport, BuildError> {
+        self.job(jobs::WORK, work.name(), work, JobFiles::default())
+    }
+
+    /// Runs a job of [`JOBS`] in the machine; `what` says it in an error.
     pub(crate) fn job<A: serde::Serialize, R: serde::de::DeserializeOwned>(
         &self,
         name: &str,
+        what: &'static str,
         args: &A,
         files: JobFiles,
     ) -> Result<R, BuildError> {
         match self.sandbox.job(name, args, files, &self.options.cancel) {
             Ok(result) => Ok(result),
-            Err(mibe_sandbox::Error::Cancelled) => Err(BuildError::Cancelled),
+            // The signal that asks for an end may reach the agent, too.
+            Err(_) if self.options.cancel.is_cancelled() => Err(BuildError::Cancelled),
             Err(mibe_sandbox::Error::Job { message, .. }) => Err(BuildError::Work {
-                what: "work in the build machine",
+                what,
                 why: message,
+                hints: self.little_room(),
             }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What to do where the file system of build machines has hardly any space left. A job's error is words alone;
+    /// whether it was a full disk, the disk knows.
+    fn little_room(&self) -> Vec<String> {
+        let machines = self.options.paths.machines();
+        let Ok(stat) = rustix::fs::statvfs(&machines) else {
+            return Vec::new();
+        };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free > LITTLE_ROOM {
+            return Vec::new();
+        }
+        vec![format!(
+            "there are {} MiB left on the file system of {}: free some space, or set XDG_CACHE_HOME to a folder that has more",
+            free >> 20,
+            machines.display()
+        )]
     }
 
     /// The environment that every script gets.
@@ -366,7 +399,7 @@ impl Machine for LocalMachine {
     }
 
     fn work(&mut self, work: &Work) -> Result<WorkReport, BuildError> {
-        self.job(jobs::WORK, work, JobFiles::default())
+        self.file_work(work)
     }
 
     fn capture(
@@ -383,8 +416,9 @@ impl Machine for LocalMachine {
         };
         let machine = &*self;
         std::thread::scope(|scope| {
-            let job =
-                scope.spawn(move || machine.job::<_, Captured>(jobs::CAPTURE, options, files));
+            let job = scope.spawn(move || {
+                machine.job::<_, Captured>(jobs::CAPTURE, "capture", options, files)
+            });
             let mut buffer = vec![0; 1 << 18];
             let copied = loop {
                 match reader.read(&mut buffer) {
@@ -404,6 +438,7 @@ impl Machine for LocalMachine {
                 Err(BuildError::Work {
                     what: "capture",
                     why: "the thread that waits for it panicked".to_owned(),
+                    hints: Vec::new(),
                 })
             });
             copied.and(captured)

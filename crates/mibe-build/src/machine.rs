@@ -39,8 +39,13 @@ pub trait Builder {
     /// The builder's name, as `--builder` takes it.
     fn name(&self) -> &'static str;
 
-    /// Makes the base available here (downloads, bootstraps) and says what it is.
-    fn resolve(&mut self, base: &BaseRef) -> Result<ResolvedBase, BuildError>;
+    /// Makes the base available here (downloads, bootstraps) and says what it is. What programs print meanwhile goes
+    /// to `output` as it comes.
+    fn resolve(
+        &mut self,
+        base: &BaseRef,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<ResolvedBase, BuildError>;
 
     /// Makes a build machine from a base that [`Builder::resolve`] returned. `record` was written to the journal
     /// before; the machine makes nothing that the record does not name.
@@ -49,6 +54,16 @@ pub trait Builder {
         base: &ResolvedBase,
         record: &Record,
     ) -> Result<Box<dyn Machine>, BuildError>;
+}
+
+/// How a command ended, as in "customize exited with status 1"; `timeout` is what it was given.
+pub(crate) fn outcome_in_words(outcome: Outcome, timeout: Duration) -> String {
+    match outcome {
+        Outcome::Exited(status) => format!("exited with status {status}"),
+        Outcome::Signaled(signal) => format!("was killed by signal {signal}"),
+        Outcome::TimedOut => format!("took longer than {} s", timeout.as_secs()),
+        Outcome::Cancelled => "was interrupted".to_owned(),
+    }
 }
 
 /// A build machine.

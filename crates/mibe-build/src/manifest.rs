@@ -32,6 +32,12 @@ pub(crate) fn dataset_name(recipe: &Recipe) -> String {
         .collect()
 }
 
+/// A time in seconds since 1970 as manifests have it; `None` for those that no four digits of a year name.
+pub fn published_at(epoch: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(epoch).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
 /// The manifest of what was captured.
 ///
 /// # Errors
@@ -44,15 +50,12 @@ pub(crate) fn manifest(
     epoch: i64,
 ) -> Result<Manifest, BuildError> {
     let recipe = &plan.recipe;
-    let published = jiff::Timestamp::from_second(epoch)
-        .map_err(|_| {
-            BuildError::usage(
-                format!("SOURCE_DATE_EPOCH={epoch} is no time"),
-                &["it is seconds since 1970"],
-            )
-        })?
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
+    let published = published_at(epoch).ok_or_else(|| {
+        BuildError::usage(
+            format!("{epoch} seconds after 1970 is no time of this era"),
+            &["see what SOURCE_DATE_EPOCH says"],
+        )
+    })?;
     let min_platform = recipe
         .min_platform
         .as_ref()
@@ -99,6 +102,9 @@ pub(crate) fn manifest(
             .into(),
     );
     tags.insert("kernel_version".into(), kernel_version.into());
+    if let Some(lbaas) = &recipe.lbaas {
+        tags.insert("lbaas".into(), lbaas.value.into());
+    }
 
     let mut manifest = json!({
         "v": 2,
@@ -120,6 +126,14 @@ pub(crate) fn manifest(
             if let Some(value) = value.as_ref().filter(|value| !value.value.is_empty()) {
                 fields.insert(key.into(), value.value.clone().into());
             }
+        }
+        if let Some(urn) = &recipe.urn {
+            fields.insert("urn".into(), urn.value.clone().into());
+        }
+        if let Some(account) = &recipe.restricted_to {
+            fields.insert("acl".into(), vec![account.value.clone()].into());
+            // An access list means something on images alone that are not everybody's.
+            fields.insert("public".into(), false.into());
         }
         if !recipe.billing_tags.is_empty() {
             let tags: Vec<Value> = recipe

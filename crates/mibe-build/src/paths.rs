@@ -1,6 +1,7 @@
 //! Where mibe keeps things on this host (XDG Base Directory Specification 0.8).
 
 use std::env;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::BuildError;
@@ -30,6 +31,43 @@ impl Paths {
     /// Build machines live here, each in a folder of its own.
     pub fn machines(&self) -> PathBuf {
         self.cache.join("machines")
+    }
+
+    /// Takes part in the use of the cache: nobody else cleans it up while the file is open.
+    ///
+    /// # Errors
+    ///
+    /// The cache could not be written.
+    pub fn use_cache(&self) -> Result<File, BuildError> {
+        let file = self.lock_file()?;
+        file.lock_shared()
+            .map_err(BuildError::io("lock", &self.cache))?;
+        Ok(file)
+    }
+
+    /// Has the cache alone while the file is open; `None` if others use it.
+    ///
+    /// # Errors
+    ///
+    /// The cache could not be written.
+    pub fn own_cache(&self) -> Result<Option<File>, BuildError> {
+        let file = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(BuildError::io("lock", &self.cache)(error)),
+        }
+    }
+
+    fn lock_file(&self) -> Result<File, BuildError> {
+        fs::create_dir_all(&self.cache).map_err(BuildError::io("make", &self.cache))?;
+        let path = self.cache.join("lock");
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(BuildError::io("open", &path))
     }
 
     /// The journal of build machines.

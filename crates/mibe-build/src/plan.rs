@@ -6,7 +6,7 @@ use std::path::Path;
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::file::Compression;
 use mibe_image::library::ImagePaths;
-use mibe_recipe::{CopyEntry, EntryKind, Located, Problem, Recipe, Target};
+use mibe_recipe::{CopyEntry, EntryKind, Located, Problem, Recipe, Severity, Target};
 
 use serde::Serialize;
 
@@ -106,7 +106,15 @@ impl Plan {
             repository: repository.into(),
             problems: problems.0,
         })?;
-        let (recipe, warnings) = (outcome.recipe, outcome.warnings);
+        let (recipe, mut warnings) = (outcome.recipe, outcome.warnings);
+        if let Some(owner) = &recipe.owner_name {
+            warnings.push(owner.problem(
+                Severity::Warning,
+                "no-owner-name",
+                "image manifests name an owner by its uuid alone; ownername is left out",
+                "say owneruuid=\"UUID\"",
+            ));
+        }
         let base = match (&options.base, &recipe.base) {
             (Some(base), _) => BaseRef::parse(base, Path::new(""))?,
             (None, Some(base)) => BaseRef::parse(&base.value, repository.as_std_path())?,
@@ -246,6 +254,42 @@ impl fmt::Display for Plan {
         ] {
             if let Some(value) = value {
                 field(name, value)?;
+            }
+        }
+        let words = |values: &[Located<String>]| {
+            let values: Vec<_> = values.iter().map(|value| value.value.as_str()).collect();
+            values.join(" ")
+        };
+        let ram = match (&recipe.min_ram, &recipe.max_ram) {
+            (None, None) => String::new(),
+            (Some(least), None) => format!("{} MiB or more", **least),
+            (None, Some(most)) => format!("{} MiB or less", **most),
+            (Some(least), Some(most)) => format!("{} to {} MiB", **least, **most),
+        };
+        let networks: Vec<_> = recipe
+            .networks
+            .iter()
+            .map(|network| format!("{} ({})", network.name, network.description))
+            .collect();
+        let text = |value: &Option<Located<String>>| {
+            value
+                .as_ref()
+                .map_or_else(String::new, |value| value.value.clone())
+        };
+        for (name, value) in [
+            ("users", words(&recipe.users)),
+            ("memory", ram),
+            ("networks", networks.join(", ")),
+            ("kernel version", text(&recipe.kernel_version)),
+            ("platform", text(&recipe.min_platform)),
+            ("role", text(&recipe.role)),
+            ("billing tags", words(&recipe.billing_tags)),
+            ("uuid", text(&recipe.image_uuid)),
+            ("owner", text(&recipe.owner_uuid)),
+            ("for", text(&recipe.restricted_to)),
+        ] {
+            if !value.is_empty() {
+                field(name, &value)?;
             }
         }
         field("file", self.image.file().as_str())?;

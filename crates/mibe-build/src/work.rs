@@ -25,6 +25,8 @@ pub enum Work {
         source: PathBuf,
         /// What of it, parents first.
         entries: Vec<lay::Entry>,
+        /// The time of all files, seconds since 1970: that of a checkout says nothing and differs from clone to clone.
+        mtime: i64,
     },
     /// Writes root-owned files.
     Write(Vec<NewFile>),
@@ -32,6 +34,20 @@ pub enum Work {
     Remove(PathBuf),
     /// Undoes [`Work::Prepare`] and makes the tree fit to be an LX image.
     FinaliseLx,
+}
+
+impl Work {
+    /// The work in words, for errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Inspect => "look at the tree",
+            Self::Prepare => "prepare the tree",
+            Self::Lay { .. } => "lay copy/ over the tree",
+            Self::Write(_) => "write files",
+            Self::Remove(_) => "remove a file",
+            Self::FinaliseLx => "finalise the tree",
+        }
+    }
 }
 
 /// A file to write.
@@ -42,7 +58,24 @@ pub struct NewFile {
     /// Permission bits.
     pub mode: u32,
     /// The whole content.
+    #[serde(with = "base64_bytes")]
     pub content: Vec<u8>,
+}
+
+/// JSON has no bytes; an array of numbers would take a hundred times the memory.
+mod base64_bytes {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map_err(D::Error::custom)
+    }
 }
 
 /// What came of it.
@@ -73,8 +106,12 @@ pub fn perform(root: &Root, work: &Work) -> Result<WorkReport, String> {
             report.distribution = finalise::Distribution::of(root).pretty_name;
         }
         Work::Prepare => prepare(root)?,
-        Work::Lay { source, entries } => {
-            lay::lay(root, source, entries).map_err(|error| error.to_string())?;
+        Work::Lay {
+            source,
+            entries,
+            mtime,
+        } => {
+            lay::lay(root, source, entries, *mtime).map_err(|error| error.to_string())?;
         }
         Work::Write(files) => {
             for file in files {

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sha1::{Digest as _, Sha1};
 
 use crate::error::Error;
-use crate::file::{Compression, FinishedFile, hex, hidden_beside};
+use crate::file::{Compression, FinishedFile, create_draft, hex};
 use crate::manifest::Manifest;
 
 /// Longest beginning of file names, in bytes: with an extension and the affixes of a hidden name it stays below the 255
@@ -49,6 +49,15 @@ impl ImagePaths {
     /// How the file is compressed.
     pub fn compression(&self) -> Compression {
         self.compression
+    }
+
+    /// The hidden names, of the file and of the manifest, under which an attempt to write the image that goes by `tag`
+    /// writes them first. Whoever must clean up after a crash writes these down before.
+    pub fn drafts(&self, tag: &str) -> [Utf8PathBuf; 2] {
+        [&self.file, &self.manifest].map(|path| {
+            let name = path.file_name().unwrap_or_default();
+            path.with_file_name(format!(".{name}.{tag}.part"))
+        })
     }
 
     /// Whether the image is there whole.
@@ -137,7 +146,7 @@ pub fn publish(
     // All that needs room on the disk is done before anything is changed.
     let text = manifest.to_json()?;
     let failed = |error| Error::io("write", &paths.manifest, error);
-    let mut written = hidden_beside(&paths.manifest).map_err(failed)?;
+    let mut written = create_draft(&file.manifest_draft).map_err(failed)?;
     written.write_all(text.as_bytes()).map_err(failed)?;
     written.as_file().sync_all().map_err(failed)?;
 

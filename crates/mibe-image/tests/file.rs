@@ -50,7 +50,8 @@ impl Folder {
         piece: usize,
     ) -> FinishedFile {
         let workers = NonZeroUsize::new(workers).unwrap();
-        let mut writer = ImageWriter::with_workers(&self.paths(compression), workers).unwrap();
+        let mut writer =
+            ImageWriter::with_workers(&self.paths(compression), "test", workers).unwrap();
         for piece in input.chunks(piece) {
             writer.write_all(piece).unwrap();
             writer.flush().unwrap();
@@ -166,7 +167,7 @@ fn digest_and_sizes_are_those_of_the_file() {
 #[test]
 fn nothing_is_left_of_a_writer_that_is_dropped() {
     let folder = Folder::new();
-    let mut writer = ImageWriter::create(&folder.paths(Compression::Gzip)).unwrap();
+    let mut writer = ImageWriter::create(&folder.paths(Compression::Gzip), "test").unwrap();
     writer.write_all(&input(3 * CHUNK)).unwrap();
     assert_eq!(folder.names().len(), 1);
     assert!(folder.names()[0].starts_with(".an_image-1.0.zfs.gz."));
@@ -281,7 +282,7 @@ fn a_manifest_of_another_file_is_refused() {
 fn a_folder_that_is_not_there_is_named() {
     let folder = Folder::new();
     let paths = ImagePaths::new(&folder.path().join("missing"), "x", "1", Compression::Gzip);
-    let Err(error) = ImageWriter::create(&paths) else {
+    let Err(error) = ImageWriter::create(&paths, "test") else {
         panic!("it wrote into a missing folder")
     };
     assert!(matches!(error, Error::Io { .. }));
@@ -351,7 +352,7 @@ fn no_room() {
         .collect();
     for compression in Compression::ALL {
         let paths = ImagePaths::new(&folder, "x", "1", compression);
-        let mut writer = ImageWriter::create(&paths).unwrap();
+        let mut writer = ImageWriter::create(&paths, "test").unwrap();
         let written = writer.write_all(&noise);
         // The error comes with a write or with the end, as fast as threads are; then it stays.
         if let Err(error) = &written {

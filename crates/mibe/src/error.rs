@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use mibe_build::{Blame, BuildError};
 use mibe_recipe::Problem;
 
+use crate::output::plain;
 use crate::problems;
 
 /// What the exit status says.
@@ -49,10 +50,10 @@ impl CommandError {
         }))
     }
 
-    /// Adds what to do next.
+    /// Adds what lies below it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hints.push(hint.into());
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.0.causes.push(cause.into());
         self
     }
 
@@ -78,12 +79,12 @@ impl CommandError {
             }
             let _ = writeln!(text, "  all of its output: {log}");
         }
-        let _ = writeln!(text, "error: {}", self.0.message);
+        let _ = writeln!(text, "error: {}", plain(&self.0.message));
         for cause in &self.0.causes {
-            let _ = writeln!(text, "  caused by: {cause}");
+            let _ = writeln!(text, "  caused by: {}", plain(cause));
         }
         for hint in &self.0.hints {
-            let _ = writeln!(text, "  hint: {hint}");
+            let _ = writeln!(text, "  hint: {}", plain(hint));
         }
         text
     }
@@ -92,6 +93,7 @@ impl CommandError {
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "event": "error",
+            "version": mibe_image::progress::VERSION,
             "kind": match self.0.kind {
                 Kind::Failed => "failed",
                 Kind::Usage => "usage",
@@ -129,7 +131,8 @@ impl From<BuildError> for CommandError {
         let (problems, output) = match error {
             BuildError::Recipe { problems, .. } => (problems, None),
             BuildError::Script { tail, log, .. } => {
-                (Vec::new(), Some((tail, log.display().to_string())))
+                let log = log.map_or_else(String::new, |log| log.display().to_string());
+                (Vec::new(), Some((tail, log)))
             }
             _ => (Vec::new(), None),
         };

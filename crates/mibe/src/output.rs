@@ -1,5 +1,7 @@
-//! Standard output, which whoever reads it may close early (`mibe doctor | head -1`).
+//! What meets a terminal or a pipe: text that can't steer the one, and lines that survive the end of the other
+//! (`mibe doctor | head -1`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
 
@@ -14,4 +16,28 @@ pub fn line(text: impl fmt::Display) {
 /// Writes a result that is a text by itself, as [`line`] does.
 pub fn text(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// A text without what could steer a terminal: names of files and lines of manifests are whatever somebody made them.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(steers) {
+        text.replace(steers, "\u{fffd}").into()
+    } else {
+        text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(plain("a\tb\nc é"), "a\tb\nc é");
+        assert_eq!(
+            plain("\u{1b}]0;x\u{7}\r\u{9b}2J"),
+            "\u{fffd}]0;x\u{fffd}\u{fffd}\u{fffd}2J"
+        );
+    }
 }

@@ -5,6 +5,8 @@ use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
 };
 
+use crate::output::plain;
+
 /// Every problem as text, one after the other; empty if there is none.
 pub fn render(problems: &[Problem]) -> String {
     let theme = if std::env::var_os("NO_COLOR").is_some()
@@ -31,31 +33,32 @@ fn report(problem: &Problem) -> Report {
         Severity::Error => miette::Severity::Error,
         Severity::Warning => miette::Severity::Warning,
     };
-    let mut message = problem.message.clone();
+    let mut message = plain(&problem.message).into_owned();
     // A problem of the repository as a whole has no file, and names the repository itself.
     if problem.location.is_none() && !problem.file.as_str().is_empty() {
-        message = format!("{}: {message}", problem.file);
+        message = format!("{}: {message}", plain(problem.file.as_str()));
     }
     let mut diagnostic = MietteDiagnostic::new(message)
         .with_code(problem.code)
         .with_severity(severity);
     if !problem.advice.is_empty() {
-        diagnostic = diagnostic.with_help(problem.advice.clone());
+        diagnostic = diagnostic.with_help(plain(&problem.advice).into_owned());
     }
     let Some(location) = &problem.location else {
         return Report::new(diagnostic);
     };
+    // One character stands for one: columns stay true, though bytes may not.
+    let text = plain(&location.text);
     // Only the one line is at hand; empty lines before it give it its number.
     let before = location.line.saturating_sub(1) as usize;
     let start = before
-        + location
-            .text
+        + text
             .char_indices()
             .nth(location.column.saturating_sub(1) as usize)
-            .map_or(location.text.len(), |(index, _)| index);
-    let length = (location.span.end - location.span.start)
-        .min((before + location.text.len()).saturating_sub(start));
-    let source = format!("{}{}\n", "\n".repeat(before), location.text);
+            .map_or(text.len(), |(index, _)| index);
+    let length =
+        (location.span.end - location.span.start).min((before + text.len()).saturating_sub(start));
+    let source = format!("{}{text}\n", "\n".repeat(before));
     Report::new(diagnostic.with_label(LabeledSpan::at(start..start + length, "here")))
-        .with_source_code(NamedSource::new(problem.file.as_str(), source))
+        .with_source_code(NamedSource::new(plain(problem.file.as_str()), source))
 }

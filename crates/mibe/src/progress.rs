@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mibe_image::progress::{Event, NoProgress, Progress, VERSION};
 
 use crate::cli::ProgressName;
+use crate::output::plain;
 use crate::units;
 
 /// What shows the progress of a build.
@@ -86,7 +87,7 @@ impl Progress for Lines {
                 return;
             }
             Event::Log { line, .. } if self.verbose => format!("  | {line}"),
-            Event::Message { text } => format!("note: {text}"),
+            Event::Message { text } => format!("note: {}", plain(&text)),
             Event::Warning { text, advice } => warning(&text, advice.as_deref()),
             // The others say nothing that a line must say.
             _ => return,
@@ -97,8 +98,8 @@ impl Progress for Lines {
 
 fn warning(text: &str, advice: Option<&str>) -> String {
     match advice {
-        Some(advice) => format!("warning: {text}\n  hint: {advice}"),
-        None => format!("warning: {text}"),
+        Some(advice) => format!("warning: {}\n  hint: {}", plain(text), plain(advice)),
+        None => format!("warning: {}", plain(text)),
     }
 }
 
@@ -180,7 +181,7 @@ impl Progress for Bars {
             }),
             Event::Log { line, .. } if self.verbose => self.above(&format!("  │ {line}")),
             Event::Log { line, .. } => self.with(|shown| shown.bar.set_message(line)),
-            Event::Message { text } => self.above(&format!("note: {text}")),
+            Event::Message { text } => self.above(&format!("note: {}", plain(&text))),
             Event::Warning { text, advice } => self.above(&warning(&text, advice.as_deref())),
             _ => {}
         }

@@ -137,6 +137,28 @@ fn assert_lx(image: &Received) {
     );
     assert!(image.has("/root/etc/systemd/system/systemd-logind.service.d/50-mibe-lx.conf"));
     assert!(image.has("/root/etc/apt/preferences.d/mibe-lx"));
+    for unit in ["fstrim.timer", "e2scrub_all.timer"] {
+        let path = format!("/root/etc/systemd/system/{unit}");
+        assert_eq!(image.get(&path, "target"), "/dev/null", "{path}");
+    }
+    for (path, what) in [
+        ("/root/usr/lib/mibe-guest/boot", "f 0755 0:0"),
+        ("/root/usr/lib/mibe-guest/scripts", "f 0755 0:0"),
+        ("/root/usr/lib/mibe-guest/lib.sh", "f 0644 0:0"),
+        (
+            "/root/usr/lib/systemd/system/mibe-guest.service",
+            "f 0644 0:0",
+        ),
+    ] {
+        assert_eq!(image.what(path), what, "{path}");
+    }
+    for name in ["mdata-get", "mdata-put", "mdata-delete", "mdata-list"] {
+        let path = format!("/root/usr/sbin/{name}");
+        assert_eq!(
+            image.get(&path, "target"),
+            format!("/native/usr/sbin/{name}")
+        );
+    }
     let unwanted = [
         "/root/usr/sbin/policy-rc.d",
         "/root/.mibe",
@@ -182,6 +204,28 @@ fn assert_hello(image: &Received) {
     assert_eq!(image.get("/root/usr/sbin/nginx", "kind"), "f");
     assert_eq!(image.get("/root/etc/product", "kind"), "f");
     assert_eq!(image.get("/root/etc/motd", "kind"), "f");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello-lx");
+    for (path, what) in [
+        ("etc/nginx/sites-available/hello", "f 0644 0:0"),
+        ("usr/local/sbin/hello-page", "f 0755 0:0"),
+        ("etc/systemd/system/hello-page.service", "f 0644 0:0"),
+    ] {
+        let inside = format!("/root/{path}");
+        assert_eq!(image.what(&inside), what, "{path}");
+        let text = fs::read_to_string(repository.join("copy").join(path)).unwrap();
+        assert_eq!(image.get(&inside, "sha256"), sha256(&text), "{path}");
+    }
+    // What customize did.
+    assert_eq!(
+        image.get("/root/etc/nginx/sites-enabled/hello", "target"),
+        "../sites-available/hello"
+    );
+    assert!(!image.has("/root/etc/nginx/sites-enabled/default"));
+    for unit in ["hello-page", "nginx", "mibe-guest", "mibe-guest-scripts"] {
+        let etc = format!("/root/etc/systemd/system/multi-user.target.wants/{unit}.service");
+        let usr = format!("/root/usr/lib/systemd/system/multi-user.target.wants/{unit}.service");
+        assert!(image.has(&etc) || image.has(&usr), "{unit} is not enabled");
+    }
 }
 
 fn assert_manifest(file: &Path) {
@@ -420,6 +464,9 @@ fn one_that_fails_keeps_no_other_from_being_built_and_its_machine_if_asked() {
         "{events:?}"
     );
     assert!(machines.join(&kept[0]).join("root/root/trace").exists());
+    // The next build is no reason to take it away.
+    world.mibe(&["build", "one"]).expect(1);
+    assert_eq!(names(&machines), kept);
     world.mibe(&["clean"]).expect(0);
     world.assert_nothing_left();
 }
@@ -447,7 +494,14 @@ fn scripts_of_the_shell_mibe_remove_themselves_and_all_around_them() {
     world.write_repository(
         "tidy",
         &[
-            minimal("tidy", "debian:bookworm"),
+            (
+                "manifest",
+                0o644,
+                "name=\"tidy\"\nversion=\"1.0.0\"\nbase=\"debian:bookworm\"\ndescription=\"A test\"\n\
+                 homepage=\"https://example.org\"\nusers=\"root admin\"\nminram=\"256\"\nlbaas=\"true\"\n\
+                 urn=\"example:tidy:1.0.0\"\nownername=\"somebody\"\n\
+                 restricted_to_uuid=\"3c3b2d4e-0000-4000-8000-000000000000\"\n",
+            ),
             ("motd", 0o644, "%name% %version% %HOSTNAME% ─ \n"),
             ("copy/tmp/manifest.xml", 0o644, "x"),
             ("copy/etc/of $name/a file", 0o664, "y"),
@@ -458,7 +512,21 @@ fn scripts_of_the_shell_mibe_remove_themselves_and_all_around_them() {
             ),
         ],
     );
-    world.mibe(&["build", "tidy"]).expect(0);
+    world
+        .mibe(&["build", "tidy"])
+        .expect(0)
+        .says("ownername is left out");
+    let text = fs::read_to_string(world.home().join("images/tidy-1.0.0.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(manifest["public"], false);
+    assert_eq!(
+        manifest["acl"],
+        serde_json::json!(["3c3b2d4e-0000-4000-8000-000000000000"])
+    );
+    assert_eq!(manifest["tags"]["lbaas"], true);
+    assert_eq!(manifest["urn"], "example:tidy:1.0.0");
+    assert_eq!(manifest["users"][1]["name"], "admin");
+    assert_eq!(manifest["requirements"]["min_ram"], 256);
     let image = receive(&world.home().join("images/tidy-1.0.0.zfs.gz"));
     assert!(image.has("/root/root/.profile-of-ours"));
     assert!(!image.has("/root/root/leftover"));
@@ -503,12 +571,32 @@ fn without_network_there_is_none() {
         "lonely",
         &[
             minimal("lonely", "debian:bookworm"),
-            customize("test \"$(ls /sys/class/net 2>/dev/null | grep -v lo | wc -l)\" = 0\n! grep -q : /proc/net/route\nwc -l </proc/net/route | grep -qx 1\n"),
+            // One line, of headings, and no address but perhaps the loopback's.
+            customize(
+                "wc -l </proc/net/route | grep -qx 1\n\
+                 perl -MIO::Socket::INET -e 'exit(IO::Socket::INET->new(PeerAddr => \"192.0.2.1:9\", Timeout => 5) \
+                 || $! !~ /unreachable/ ? 1 : 0)'\n",
+            ),
         ],
     );
+    // The base is at hand, so that not even the mirror is needed.
+    let offline = ["--mirror", "http://127.0.0.1:1/debian", "--network", "none"];
+    let arguments = [&["build"][..], &offline, &["lonely"]].concat();
     world
-        .mibe(&["build", "--network", "none", "lonely"])
-        .expect(0);
+        .mibe(&arguments)
+        .expect(0)
+        .says("the mirror can't be asked for news");
+    let world = World::new(Who::Single);
+    world.write_repository(
+        "lonely",
+        &[minimal("lonely", "debian:bookworm"), customize("exit 0\n")],
+    );
+    world
+        .mibe(&arguments)
+        .expect(1)
+        .says("http://127.0.0.1:1/debian")
+        .says("--mirror");
+    world.assert_nothing_left();
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::bootstrap::{DebianError, architecture};
 use crate::capture::hex;
 use crate::error::BuildError;
 use crate::journal::{Entry, Record};
-use crate::log::Lines;
+use crate::machine::outcome_in_words;
 
 /// Goes up when the same packages make another base.
 const SCHEMA: u32 = 2;
@@ -54,7 +54,11 @@ impl From<DebianError> for BuildError {
 }
 
 /// Has the base of a suite in the cache.
-pub(super) fn debian(builder: &mut LocalBuilder, suite: &str) -> Result<Bootstrapped, BuildError> {
+pub(super) fn debian(
+    builder: &mut LocalBuilder,
+    suite: &str,
+    output: &mut dyn FnMut(&[u8]),
+) -> Result<Bootstrapped, BuildError> {
     let Some(architecture) = architecture() else {
         return Err(BuildError::host(
             format!(
@@ -69,24 +73,23 @@ pub(super) fn debian(builder: &mut LocalBuilder, suite: &str) -> Result<Bootstra
     let keyring = Keyring::read(options.keyring.as_deref())?;
     let fetcher = Fetcher::new(mirror.proxy.as_deref(), options.cancel.clone());
     let cache = &options.paths.cache;
-    let mut index = Index::default();
-    let mut releases = Vec::new();
-    for source in &mirror.sources {
-        match Release::fetch(&fetcher, source, &keyring)? {
-            Some(release) => {
-                index.add(&fetcher, &release, architecture, cache)?;
-                releases.push(release);
-            }
-            None if source.optional => {}
-            None => {
-                return Err(DebianError::Release {
-                    url: source.url.clone(),
-                    reason: format!("the mirror has no suite {suite}"),
-                }
-                .into());
-            }
+    let (index, releases) = match releases(&fetcher, &mirror, &keyring, cache, architecture) {
+        Ok(found) => found,
+        Err(error @ DebianError::Fetch { .. }) => {
+            let Some(bootstrapped) = newest(cache, suite, architecture, &mirror) else {
+                return Err(error.into());
+            };
+            builder.progress.event(Event::Warning {
+                text: format!("the mirror can't be asked for news: {error}"),
+                advice: Some(format!(
+                    "the base made last, {}, will do for now",
+                    bootstrapped.title
+                )),
+            });
+            return Ok(bootstrapped);
         }
-    }
+        Err(error) => return Err(error.into()),
+    };
     let chosen = resolve::resolve(&index, resolve::BASE)?;
     // Every source is checked above; the suite itself is never optional.
     let title = match releases
@@ -157,17 +160,79 @@ pub(super) fn debian(builder: &mut LocalBuilder, suite: &str) -> Result<Bootstra
         sha256: String::new(),
         packages: chosen.all().map(identity).collect(),
     };
-    make(
+    let work = Bootstrap {
         builder,
-        &mut journal,
-        &order,
-        &chosen,
-        &bootstrapped.archive,
+        order: &order,
+        chosen: &chosen,
+        archive: &bootstrapped.archive,
         date,
-    )
-    .and_then(|()| write_record(&record, &bootstrapped.archive, record_of))?;
-    journal.strike()?;
-    Ok(bootstrapped)
+    };
+    let made = work
+        .make(&mut journal, output)
+        .and_then(|()| write_record(&record, &bootstrapped.archive, record_of));
+    // What could not be taken away is left to a clean-up.
+    journal.strike_if_gone();
+    made.map(|()| bootstrapped)
+}
+
+/// What the mirror has now, of every source of the suite.
+fn releases(
+    fetcher: &Fetcher,
+    mirror: &Mirror,
+    keyring: &Keyring,
+    cache: &Path,
+    architecture: &str,
+) -> Result<(Index, Vec<Release>), DebianError> {
+    let mut index = Index::default();
+    let mut releases = Vec::new();
+    for source in &mirror.sources {
+        match Release::fetch(fetcher, source, keyring)? {
+            Some(release) => {
+                index.add(fetcher, &release, architecture, cache)?;
+                releases.push(release);
+            }
+            None if source.optional => {}
+            None => {
+                return Err(DebianError::Release {
+                    url: source.url.clone(),
+                    reason: format!("the mirror has no suite {}", source.suite),
+                });
+            }
+        }
+    }
+    Ok((index, releases))
+}
+
+/// The base of a suite that was used last, for when the mirror is out of reach.
+fn newest(cache: &Path, suite: &str, architecture: &str, mirror: &Mirror) -> Option<Bootstrapped> {
+    let prefix = format!("debian-{suite}-{architecture}-");
+    let mut records: Vec<_> = fs::read_dir(cache.join("bases"))
+        .ok()?
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with(&prefix) && name.ends_with(".json")
+        })
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    records.sort();
+    let sources: Vec<_> = mirror
+        .sources
+        .iter()
+        .filter(|source| !source.optional)
+        .cloned()
+        .collect();
+    records.into_iter().rev().find_map(|(_, path)| {
+        let archive = path.with_extension("tar");
+        let record = BaseRecord::read(&path, &archive).filter(|_| intact(&path, &archive))?;
+        Some(Bootstrapped {
+            archive,
+            title: record.title,
+            sources: mirror::render(&sources),
+            proxy: mirror.proxy.clone(),
+        })
+    })
 }
 
 fn identity(package: &Package) -> (String, String, String) {
@@ -219,75 +284,75 @@ fn fetch(
     Ok(wanted)
 }
 
-/// Makes the tree in a machine of its own and packs it.
-fn make(
-    builder: &LocalBuilder,
-    journal: &mut Record,
-    order: &Unpack,
-    chosen: &Chosen,
-    archive: &Path,
+/// A base that is about to be made.
+struct Bootstrap<'a> {
+    builder: &'a LocalBuilder,
+    order: &'a Unpack,
+    chosen: &'a Chosen,
+    archive: &'a Path,
+    /// Seconds since 1970: of the mirror's state, so that the base is the same for every build.
     date: i64,
-) -> Result<(), BuildError> {
-    let machine = LocalMachine::create(&builder.options, builder.mode, &journal.entry.directory)?;
-    let made = fill(builder, &machine, order, chosen, date)
-        .and_then(|()| pack(&machine, journal, archive, date));
-    let destroyed = machine.into_sandbox().destroy();
-    made?;
-    Ok(destroyed?)
 }
 
-fn fill(
-    builder: &LocalBuilder,
-    machine: &LocalMachine,
-    order: &Unpack,
-    chosen: &Chosen,
-    date: i64,
-) -> Result<(), BuildError> {
-    machine.job::<_, ()>(jobs::BOOTSTRAP, order, JobFiles::default())?;
-    let env = machine
-        .environment()
-        .into_iter()
-        .chain([
-            ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
-            ("DEBCONF_NONINTERACTIVE_SEEN".to_owned(), "true".to_owned()),
-        ])
-        .filter(|(name, _)| name != "SOURCE_DATE_EPOCH")
-        // The base must be the same for every build: times in it are of the mirror's state, not of the build.
-        .chain([("SOURCE_DATE_EPOCH".to_owned(), date.to_string())])
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect::<Vec<_>>();
-    for argv in install::commands(&chosen.essential, &chosen.others) {
-        let what = format!("dpkg {}", argv.get(4).map_or("", String::as_str));
-        let command = Command {
-            env: env.clone(),
-            hostname: super::HOSTNAME.to_owned(),
-            timeout: Some(TIMEOUT),
-            ..Command::new(argv)
-        };
-        let mut output = Lines::default();
-        let outcome = machine
-            .sandbox()
-            .run(&command, &builder.options.cancel, &mut |bytes| {
-                output.take(bytes, |line| {
-                    builder.progress.event(Event::Log {
-                        step: "resolve".to_owned(),
-                        line: line.to_owned(),
-                    });
-                });
-            })?;
-        match outcome {
-            Outcome::Exited(0) => {}
-            Outcome::Cancelled => return Err(BuildError::Cancelled),
-            outcome => {
-                return Err(BuildError::Base {
-                    message: format!("the Debian base: {what} failed ({outcome:?})"),
-                    hints: output.tail(),
-                    source: None,
-                });
-            }
-        }
+impl Bootstrap<'_> {
+    /// Makes the tree in a machine of its own and packs it.
+    fn make(&self, journal: &mut Record, output: &mut dyn FnMut(&[u8])) -> Result<(), BuildError> {
+        let options = &self.builder.options;
+        let machine = LocalMachine::create(options, self.builder.mode, &journal.entry.directory)?;
+        let made = self
+            .fill(&machine, output)
+            .and_then(|()| pack(&machine, journal, self.archive, self.date));
+        let destroyed = machine.into_sandbox().destroy();
+        made?;
+        Ok(destroyed?)
     }
-    Ok(())
+
+    fn fill(
+        &self,
+        machine: &LocalMachine,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), BuildError> {
+        machine.job::<_, ()>(
+            jobs::BOOTSTRAP,
+            "unpack the packages of the base",
+            self.order,
+            JobFiles::default(),
+        )?;
+        let env = machine
+            .environment()
+            .into_iter()
+            .filter(|(name, _)| name != "SOURCE_DATE_EPOCH")
+            .chain([
+                ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
+                ("DEBCONF_NONINTERACTIVE_SEEN".to_owned(), "true".to_owned()),
+                ("SOURCE_DATE_EPOCH".to_owned(), self.date.to_string()),
+            ])
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect::<Vec<_>>();
+        let cancel = &self.builder.options.cancel;
+        for argv in install::commands(&self.chosen.essential, &self.chosen.others) {
+            let what = format!("dpkg {}", argv.get(4).map_or("", String::as_str));
+            let command = Command {
+                env: env.clone(),
+                hostname: super::HOSTNAME.to_owned(),
+                timeout: Some(TIMEOUT),
+                ..Command::new(argv)
+            };
+            let how = match machine.sandbox().run(&command, cancel, output)? {
+                Outcome::Exited(0) => continue,
+                Outcome::Cancelled => return Err(BuildError::Cancelled),
+                outcome => outcome_in_words(outcome, TIMEOUT),
+            };
+            return Err(BuildError::Script {
+                what: format!("{what}, for the Debian base,"),
+                how,
+                tail: Vec::new(),
+                log: None,
+                hints: Vec::new(),
+            });
+        }
+        Ok(())
+    }
 }
 
 fn pack(
@@ -309,7 +374,7 @@ fn pack(
             output: Some(output),
             ..JobFiles::default()
         };
-        machine.job::<_, u64>(jobs::PACK, &date, files)?;
+        machine.job::<_, u64>(jobs::PACK, "pack the base", &date, files)?;
         file.sync_all().map_err(BuildError::io("write", &partial))?;
         fs::rename(&partial, archive).map_err(BuildError::io("rename", &partial))
     };

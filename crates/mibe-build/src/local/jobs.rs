@@ -24,13 +24,13 @@ pub(crate) const BOOTSTRAP: &str = "bootstrap";
 pub const JOBS: &[Job] = &[
     Job {
         name: WORK,
-        run: |root, input| answer(work::perform(root, &arguments(&input)?)?),
+        run: |root, input| answer(work::perform(root, &arguments(input.args)?)?),
     },
     Job {
         name: CAPTURE,
         run: |root, input| {
-            let options = arguments(&input)?;
-            let out = output(input)?;
+            let options = arguments(input.args)?;
+            let out = output(input.output)?;
             answer(capture::capture(root, &options, out)?)
         },
     },
@@ -40,7 +40,7 @@ pub const JOBS: &[Job] = &[
     },
     Job {
         name: COPY_DIRECTORY,
-        run: |root, input| copy_directory(root, &input),
+        run: copy_directory,
     },
     Job {
         name: PACK,
@@ -49,22 +49,22 @@ pub const JOBS: &[Job] = &[
     Job {
         name: BOOTSTRAP,
         run: |root, input| {
-            install::unpack(root, &arguments(&input)?)?;
+            install::unpack(root, &arguments(input.args)?)?;
             Ok(Value::Null)
         },
     },
 ];
 
-fn arguments<T: DeserializeOwned>(input: &JobInput) -> Result<T, String> {
-    serde_json::from_value(input.args.clone()).map_err(|error| error.to_string())
+fn arguments<T: DeserializeOwned>(args: Value) -> Result<T, String> {
+    serde_json::from_value(args).map_err(|error| error.to_string())
 }
 
 fn answer(value: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
-fn output(input: JobInput) -> Result<File, String> {
-    input.output.ok_or_else(|| "no file to write to".to_owned())
+fn output(file: Option<File>) -> Result<File, String> {
+    file.ok_or_else(|| "no file to write to".to_owned())
 }
 
 fn unpack(root: &Root, input: JobInput) -> Result<Value, String> {
@@ -78,8 +78,8 @@ fn unpack(root: &Root, input: JobInput) -> Result<Value, String> {
     Ok(Value::Null)
 }
 
-fn copy_directory(root: &Root, input: &JobInput) -> Result<Value, String> {
-    let source: PathBuf = arguments(input)?;
+fn copy_directory(root: &Root, input: JobInput) -> Result<Value, String> {
+    let source: PathBuf = arguments(input.args)?;
     archive::copy_directory(root, &source)
         .and_then(|_| archive::check_root(root))
         .map_err(|error| error.to_string())?;
@@ -87,10 +87,10 @@ fn copy_directory(root: &Root, input: &JobInput) -> Result<Value, String> {
 }
 
 fn pack(root: &Root, input: JobInput) -> Result<Value, String> {
-    let latest: i64 = arguments(&input)?;
+    let latest: i64 = arguments(input.args)?;
     install::finish(root).map_err(|error| error.to_string())?;
     finalise::anonymise(root).map_err(|error| error.to_string())?;
-    let out = BufWriter::with_capacity(1 << 20, output(input)?);
+    let out = BufWriter::with_capacity(1 << 20, output(input.output)?);
     let count = archive::pack(root, out, latest).map_err(|error| error.to_string())?;
     answer(count)
 }

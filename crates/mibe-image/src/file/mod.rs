@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use writer::{FinishedFile, ImageWriter};
-pub(crate) use writer::{hex, hidden_beside};
+pub(crate) use writer::{create_draft, hex};
 
 /// Bytes of input in one gzip member. Twice as many gain 0.15 % and cost twice the memory.
 pub const CHUNK: usize = 512 << 10;

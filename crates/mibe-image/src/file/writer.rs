@@ -75,6 +75,7 @@ pub struct ImageWriter {
     pipe: Option<Pipe>,
     /// Deleted when dropped.
     file: Option<TempPath>,
+    manifest_draft: Utf8PathBuf,
     /// The first error of the sink.
     failure: Option<Failure>,
 }
@@ -119,14 +120,17 @@ impl Failure {
 }
 
 impl ImageWriter {
-    /// Begins the file of the image whose paths are `paths`, in their folder, with one worker for each core.
+    /// Begins the file of the image whose paths are `paths`, in their folder, with one worker for each core. `tag` tells
+    /// this attempt from others: the file's hidden name is the first of [`ImagePaths::drafts`].
     ///
     /// # Errors
     ///
-    /// The folder is not there or can't be written to, or the system has no thread left.
-    pub fn create(paths: &ImagePaths) -> Result<Self, Error> {
+    /// The folder is not there or can't be written to, a file of the hidden name is there, or the system has no
+    /// thread left.
+    pub fn create(paths: &ImagePaths, tag: &str) -> Result<Self, Error> {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::with_workers(paths, NonZeroUsize::new(cores).unwrap_or(NonZeroUsize::MIN))
+        let cores = NonZeroUsize::new(cores).unwrap_or(NonZeroUsize::MIN);
+        Self::with_workers(paths, tag, cores)
     }
 
     /// The same with a number of workers (at most 16 are made), which has no influence on the bytes.
@@ -134,10 +138,15 @@ impl ImageWriter {
     /// # Errors
     ///
     /// As [`create`](Self::create).
-    pub fn with_workers(paths: &ImagePaths, workers: NonZeroUsize) -> Result<Self, Error> {
+    pub fn with_workers(
+        paths: &ImagePaths,
+        tag: &str,
+        workers: NonZeroUsize,
+    ) -> Result<Self, Error> {
         let path = paths.file().to_owned();
         let failed = |error| Error::io("write", &path, error);
-        let temporary = hidden_beside(&path).map_err(failed)?;
+        let [draft, manifest_draft] = paths.drafts(tag);
+        let temporary = create_draft(&draft).map_err(failed)?;
         let (file, temporary) = temporary.into_parts();
         let pool = Pool::default();
         let workers = match paths.compression() {
@@ -154,13 +163,9 @@ impl ImageWriter {
             pool,
             pipe: Some(pipe),
             file: Some(temporary),
+            manifest_draft,
             failure: None,
         })
-    }
-
-    /// The hidden file that is being written.
-    pub fn temporary_path(&self) -> Option<&Utf8Path> {
-        self.file.as_deref().and_then(Utf8Path::from_path)
     }
 
     /// Writes what is left, waits until all of it is on the disk, and says what was written.
@@ -185,6 +190,7 @@ impl ImageWriter {
         };
         Ok(FinishedFile {
             temporary,
+            manifest_draft: std::mem::take(&mut self.manifest_draft),
             sha1: hex(&sunk.sha1),
             size: sunk.size,
             raw_size: self.raw_size,
@@ -373,21 +379,15 @@ fn sink(mut file: File, ordered: &Receiver<Next>, pool: &Pool) -> io::Result<Sun
     })
 }
 
-/// A file with a hidden name in the folder of `path`, readable for all that the umask lets.
-pub(crate) fn hidden_beside(path: &Utf8Path) -> io::Result<NamedTempFile> {
+/// Makes a new file of this path, readable for all that the umask lets.
+pub(crate) fn create_draft(path: &Utf8Path) -> io::Result<NamedTempFile> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_str().is_empty())
         .unwrap_or(Utf8Path::new("."));
-    let name: String = path
-        .file_name()
-        .unwrap_or_default()
-        .chars()
-        .take(100)
-        .collect();
     tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(".part")
+        .prefix(path.file_name().unwrap_or_default())
+        .rand_bytes(0)
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(folder)
 }
@@ -406,6 +406,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[derive(Debug)]
 pub struct FinishedFile {
     pub(crate) temporary: TempPath,
+    /// Where its manifest is to be written first.
+    pub(crate) manifest_draft: Utf8PathBuf,
     pub(crate) sha1: String,
     pub(crate) size: u64,
     raw_size: u64,

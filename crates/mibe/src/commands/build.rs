@@ -19,7 +19,8 @@ use crate::error::{CommandError, Kind};
 use crate::{output, problems, progress, signals, units};
 
 pub fn run(arguments: &Build) -> Result<(), CommandError> {
-    let plans = plans(arguments)?;
+    let progress = progress::of(arguments.progress, arguments.verbose);
+    let plans = plans(arguments, progress.as_ref())?;
     if arguments.dry_run {
         for plan in &plans {
             show_plan(arguments, plan);
@@ -27,11 +28,12 @@ pub fn run(arguments: &Build) -> Result<(), CommandError> {
         return Ok(());
     }
     let cancel = signals::cancel_on_signals()?;
-    let progress = progress::of(arguments.progress, arguments.verbose);
+    let epoch = epoch()?;
     let paths = Paths::of_user()?;
     let agent = Agent::current();
     clean_up(&paths, &agent, progress.as_ref())?;
-    let epoch = epoch()?;
+    // Until the end: a base that was found must not be cleaned away before it is unpacked.
+    let _cache = paths.use_cache()?;
     let options = LocalOptions {
         sandbox: mode(arguments.sandbox),
         network: match arguments.network {
@@ -64,8 +66,11 @@ pub fn run(arguments: &Build) -> Result<(), CommandError> {
         }
         match build(plan, &options, &mut builder, progress.as_ref()) {
             Ok(built) => show_built(arguments, &built),
-            Err(error) if plans.len() == 1 || cancel.is_cancelled() => return Err(error.into()),
+            Err(error) if plans.len() == 1 => return Err(error.into()),
             Err(error) => failed.push((plan, error)),
+        }
+        if cancel.is_cancelled() {
+            break;
         }
     }
     several(arguments, failed)
@@ -81,7 +86,9 @@ fn several(arguments: &Build, failed: Vec<(&Plan, BuildError)>) -> Result<(), Co
     for (plan, error) in failed {
         let error = CommandError::from(error);
         if arguments.progress == ProgressName::Json {
-            output::line(error.json());
+            let mut object = error.json();
+            object["repository"] = plan.repository.as_str().into();
+            output::line(object);
         }
         eprint!("{}: {}", plan.repository, error.render());
     }
@@ -97,7 +104,7 @@ fn several(arguments: &Build, failed: Vec<(&Plan, BuildError)>) -> Result<(), Co
 
 /// All repositories are read before the first is built.
 #[expect(clippy::print_stderr, reason = "warnings about repositories")]
-fn plans(arguments: &Build) -> Result<Vec<Plan>, CommandError> {
+fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, CommandError> {
     let options = PlanOptions {
         base: arguments.base.clone(),
         compression: match arguments.compression {
@@ -110,8 +117,19 @@ fn plans(arguments: &Build) -> Result<Vec<Plan>, CommandError> {
     let mut plans = Vec::new();
     for repository in &arguments.repos {
         let plan = Plan::make(utf8(repository)?, &options)?;
-        if !matches!(arguments.progress, ProgressName::Json | ProgressName::None) {
-            eprint!("{}", problems::render(&plan.warnings));
+        match arguments.progress {
+            // A plan that is printed as JSON holds its warnings.
+            ProgressName::Json if arguments.dry_run => {}
+            ProgressName::Json => {
+                for warning in &plan.warnings {
+                    progress.event(Event::Warning {
+                        text: warning.to_string(),
+                        advice: Some(warning.advice.clone()).filter(|advice| !advice.is_empty()),
+                    });
+                }
+            }
+            ProgressName::None => {}
+            _ => eprint!("{}", problems::render(&plan.warnings)),
         }
         if let Some(same) = plans
             .iter()
@@ -144,7 +162,12 @@ fn utf8(path: &Path) -> Result<&Utf8Path, CommandError> {
 
 /// What an earlier build that was killed left behind goes before the next one starts.
 fn clean_up(paths: &Paths, agent: &Agent, progress: &dyn Progress) -> Result<(), CommandError> {
-    let cleaned = clean::clean(paths, agent, clean::Caches::Keep, false)?;
+    let options = clean::CleanOptions {
+        caches: clean::Caches::Keep,
+        kept: false,
+        dry_run: false,
+    };
+    let cleaned = clean::clean(paths, agent, options)?;
     for machine in cleaned.machines {
         progress.event(Event::Message {
             text: format!(
@@ -173,18 +196,21 @@ fn mode(name: SandboxName) -> Option<Mode> {
 
 /// The time of the build: SOURCE_DATE_EPOCH (reproducible-builds.org), or now.
 fn epoch() -> Result<i64, CommandError> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text
-            .parse()
-            .ok()
-            .filter(|epoch| *epoch >= 0)
+    match std::env::var_os("SOURCE_DATE_EPOCH") {
+        Some(text) => text
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .filter(|epoch| *epoch >= 0 && mibe_build::manifest::published_at(*epoch).is_some())
             .ok_or_else(|| {
                 CommandError::new(
                     Kind::Usage,
-                    format!("SOURCE_DATE_EPOCH={text:?} is not a number of seconds since 1970"),
+                    format!(
+                        "SOURCE_DATE_EPOCH={} is not a number of seconds since 1970",
+                        text.display()
+                    ),
                 )
             }),
-        Err(_) => Ok(std::time::SystemTime::now()
+        None => Ok(std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |now| now.as_secs().cast_signed())),
     }

@@ -1,6 +1,6 @@
 //! `mibe clean`.
 
-use mibe_build::clean::{Caches, clean};
+use mibe_build::clean::{Caches, CleanOptions, clean};
 use mibe_build::paths::Paths;
 use mibe_sandbox::Agent;
 
@@ -14,12 +14,12 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
     } else {
         Caches::Old
     };
-    let cleaned = clean(
-        &Paths::of_user()?,
-        &Agent::current(),
+    let options = CleanOptions {
         caches,
-        arguments.dry_run,
-    )?;
+        kept: true,
+        dry_run: arguments.dry_run,
+    };
+    let cleaned = clean(&Paths::of_user()?, &Agent::current(), options)?;
     let (would, verb) = if arguments.dry_run {
         ("would ", ("destroy", "remove"))
     } else {
@@ -49,6 +49,9 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
             machine.purpose, machine.pid
         ));
     }
+    if cleaned.caches_in_use {
+        output::line("left alone: the caches, which a build uses");
+    }
     if cleaned.machines.is_empty() && cleaned.partials.is_empty() && cleaned.caches.is_empty() {
         output::line("nothing to clean");
     }
@@ -57,7 +60,7 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
     }
     let mut error = CommandError::new(Kind::Failed, "not everything could be cleaned");
     for (path, reason) in &cleaned.failed {
-        error = error.hint(format!("{}: {reason}", path.display()));
+        error = error.cause(format!("{}: {reason}", path.display()));
     }
     Err(error)
 }

@@ -23,7 +23,8 @@ pub fn capture(tree: &Path, file: &Path) -> Result<(), Failure> {
     let folder = file.parent().and_then(Utf8Path::from_path);
     let folder = folder.ok_or_else(|| Failure::usage("the file's folder must be UTF-8"))?;
     let paths = ImagePaths::new(folder, "bench", "1", Compression::Gzip);
-    let mut writer = ImageWriter::create(&paths).context(|| "can't begin the file".to_owned())?;
+    let mut writer =
+        ImageWriter::create(&paths, "bench").context(|| "can't begin the file".to_owned())?;
     write(tree, &mut writer)?;
     let finished = writer
         .finish()
