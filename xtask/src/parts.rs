@@ -47,6 +47,9 @@ const PARTS: &[Part] = &[
     Part { package: "xz-utils", sign: Sign::Program("xz"), why: "makes bases of every compression" },
     Part { package: "bzip2", sign: Sign::Program("bzip2"), why: "makes bases of every compression" },
     Part { package: "zstd", sign: Sign::Program("zstd"), why: "makes bases of every compression" },
+    Part { package: "libarchive-tools", sign: Sign::Program("bsdtar"), why: "the second opinion on tar archives, beside GNU tar" },
+    Part { package: "dpkg", sign: Sign::Program("dpkg-deb"), why: "makes packages for archives of the tests; says which version is newer" },
+    Part { package: "tar", sign: Sign::Program("tar"), why: "makes and reads archives of every kind" },
     Part { package: "shellcheck", sign: Sign::Program("shellcheck"), why: "checks the scripts that go into images" },
 ];
 

@@ -208,6 +208,10 @@ impl Tree for Zonepath<'_> {
             Place::Inside(path) => self.root.xattrs(path),
         }
     }
+
+    fn xattrs_of(&mut self, file: &mut File, _: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        self.root.xattrs_of(file)
+    }
 }
 
 /// Writes the tree of `root` as the dataset of a zone.
@@ -312,6 +316,9 @@ impl ContentDigest {
                     }
                     self.hash.update(&buffer[..count]);
                 }
+                return tree
+                    .xattrs_of(&mut file, path)
+                    .map(|xattrs| self.xattrs(&xattrs));
             }
             K::Symlink => {
                 let target = tree.read_link(path)?;
@@ -319,11 +326,17 @@ impl ContentDigest {
             }
             _ => {}
         }
-        for (name, value) in tree.xattrs(path)? {
-            self.bytes(name.as_encoded_bytes());
-            self.bytes(&value);
+        if metadata.kind == K::Directory {
+            self.xattrs(&tree.xattrs(path)?);
         }
         Ok(())
+    }
+
+    fn xattrs(&mut self, xattrs: &[(OsString, Vec<u8>)]) {
+        for (name, value) in xattrs {
+            self.bytes(name.as_encoded_bytes());
+            self.bytes(value);
+        }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

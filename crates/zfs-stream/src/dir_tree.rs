@@ -143,12 +143,15 @@ impl Tree for DirTree {
         path: &Path,
         each: &mut dyn FnMut(&OsStr, Kind, Option<Identity>),
     ) -> io::Result<()> {
-        let (directory, name) = self.place(path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Anew, for the position in it.
-        let directory = rustix::fs::openat(directory, name, flags, Mode::empty())?;
-        let device = rustix::fs::fstat(&directory)?.st_dev;
-        let mut entries = RawDir::new(&directory, &mut self.buffer);
+        self.directory(path)?;
+        // The directory stays open for what is below it; nobody else reads it, but it may have been read before.
+        let directory = self
+            .open
+            .last()
+            .map_or(&self.root, |(_, directory)| directory);
+        rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
+        let device = rustix::fs::fstat(directory)?.st_dev;
+        let mut entries = RawDir::new(directory, &mut self.buffer);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name();
@@ -159,7 +162,7 @@ impl Tree for DirTree {
                 kind
             } else {
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
-                metadata_of(&rustix::fs::statat(&directory, name, flags)?)?.kind
+                metadata_of(&rustix::fs::statat(directory, name, flags)?)?.kind
             };
             let identity = Identity {
                 device,
@@ -212,6 +215,27 @@ impl Tree for DirTree {
         // There is no listxattrat, but a directory can be named by its descriptor.
         let by_name = proc_path(directory, name)?;
         let listed = rustix::fs::llistxattr(&by_name, &mut self.names[..]);
+        self.user_xattrs(path, listed, |name, value| {
+            rustix::fs::lgetxattr(&by_name, name, value)
+        })
+    }
+
+    fn xattrs_of(&mut self, file: &mut File, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        let listed = rustix::fs::flistxattr(&*file, &mut self.names[..]);
+        self.user_xattrs(path, listed, |name, value| {
+            rustix::fs::fgetxattr(&*file, name, value)
+        })
+    }
+}
+
+impl DirTree {
+    /// The attributes of which `listed` bytes of names are in `self.names`; `get` reads the value of one.
+    fn user_xattrs(
+        &mut self,
+        path: &Path,
+        listed: rustix::io::Result<usize>,
+        get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
+    ) -> io::Result<Vec<(OsString, Vec<u8>)>> {
         let length = match listed {
             Ok(length) => length,
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => 0,
@@ -228,7 +252,7 @@ impl Tree for DirTree {
                 continue;
             }
             let mut value = vec![0; 64 << 10];
-            let length = rustix::fs::lgetxattr(&by_name, name, &mut value[..])?;
+            let length = get(name, &mut value[..])?;
             value.truncate(length);
             value.shrink_to_fit();
             xattrs.push((OsStr::from_bytes(name).to_owned(), value));

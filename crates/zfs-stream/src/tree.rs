@@ -110,7 +110,8 @@ pub struct DataRange {
 /// not change while it is written: it is read twice, and a change that is noticed is an
 /// error.
 pub trait Tree {
-    /// An open regular file, read from its start to its end.
+    /// An open regular file, read from its start to its end. Where a read gives less than it has room for and what was
+    /// read is as long as the metadata says, that is taken for the end.
     type File: io::Read;
 
     /// Metadata of `path`, without following it if it is a symbolic link.
@@ -156,6 +157,16 @@ pub trait Tree {
     ///
     /// They are stored under these names, as OpenZFS on Linux does with `xattr=dir`.
     fn xattrs(&mut self, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>>;
+
+    /// The same of a regular file that is open. Worth implementing where that saves a search by path.
+    fn xattrs_of(
+        &mut self,
+        file: &mut Self::File,
+        path: &Path,
+    ) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        let _ = file;
+        self.xattrs(path)
+    }
 }
 
 /// Files that were left out: their number, and the names of the first of them.

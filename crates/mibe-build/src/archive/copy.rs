@@ -44,7 +44,8 @@ struct Copier<'a> {
     root: &'a Root,
     /// The file system of the source.
     device: u64,
-    links: HashMap<u64, PathBuf>,
+    /// First names of files with several, by device (a file can be mounted) and inode.
+    links: HashMap<(u64, u64), PathBuf>,
     count: u64,
 }
 
@@ -73,10 +74,11 @@ impl Copier<'_> {
         }
         self.count += 1;
         if !kind.is_dir() && metadata.nlink() > 1 {
-            if let Some(first) = self.links.get(&metadata.ino()) {
+            let inode = (metadata.dev(), metadata.ino());
+            if let Some(first) = self.links.get(&inode) {
                 return self.root.hard_link(first, to).map_err(fail);
             }
-            self.links.insert(metadata.ino(), to.to_owned());
+            self.links.insert(inode, to.to_owned());
         }
         if kind.is_dir() {
             self.root.create_dir(to, 0o700).map_err(fail)?;

@@ -5,6 +5,8 @@
 
 mod copy;
 mod decompress;
+mod extended;
+mod header;
 mod pack;
 mod reader;
 mod sparse;
@@ -16,6 +18,7 @@ use mibe_sandbox::Root;
 
 pub use copy::copy_directory;
 pub use decompress::decompressed;
+pub(crate) use decompress::xz;
 pub use pack::pack;
 pub use reader::{Member, MemberKind, TarReader};
 pub use unpack::{Existing, unpack};
@@ -42,7 +45,7 @@ pub enum ArchiveError {
         reason: String,
     },
     /// A file of this host or of the tree.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {}: {source}", path.escape_debug())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -54,6 +57,17 @@ pub enum ArchiveError {
     /// The tree is not a root file system.
     #[error("no root file system: {0}")]
     NoRoot(String),
+}
+
+/// A name of an archive for people: not longer than they read. It can hold anything, so show it with `{:?}` only.
+fn shown(name: &[u8]) -> String {
+    const LONGEST: usize = 256;
+    let text = String::from_utf8_lossy(&name[..name.len().min(LONGEST)]).into_owned();
+    if name.len() > LONGEST {
+        format!("{text}... ({} bytes)", name.len())
+    } else {
+        text
+    }
 }
 
 /// Checks that a tree is the root file system of a Linux distribution, as far as a build needs one.

@@ -182,8 +182,7 @@ impl<W: Write> Packer<'_, W> {
                 .xattrs(path)
                 .map_err(|source| failed(path, source))?;
             for (name, value) in xattrs {
-                let key = [b"SCHILY.xattr.", name.as_bytes()].concat();
-                record(&mut records, &key, &value);
+                record(&mut records, &xattr_key(name.as_bytes()), &value);
             }
         }
         header.set_cksum();
@@ -253,6 +252,10 @@ fn field(field: &mut [u8], value: &[u8], key: &str, records: &mut Vec<u8>) {
     let length = value.len().min(field.len());
     field[..length].copy_from_slice(&value[..length]);
     if value.len() > field.len() {
+        // Else a pax reader may take it for UTF-8, and change or refuse it.
+        if std::str::from_utf8(value).is_err() {
+            record(records, b"hdrcharset", b"BINARY");
+        }
         record(records, key.as_bytes(), value);
     }
 }
@@ -270,6 +273,19 @@ fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.push(b'=');
     records.extend_from_slice(value);
     records.push(b'\n');
+}
+
+/// The key of an attribute; `=` and `%` in its name are written as GNU tar does it.
+fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            _ => key.push(*byte),
+        }
+    }
+    key
 }
 
 /// A time as pax has it; a fraction before 1970 counts towards zero.

@@ -1,15 +1,16 @@
 //! Reads tar archives: ustar, GNU and pax (POSIX.1-2024 pax, "ustar Interchange Format"; GNU tar manual, "Tar Internals").
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use super::ArchiveError;
+use super::extended::Extended;
+use super::header::{BLOCK, Header};
 use super::sparse;
 
-const BLOCK: usize = 512;
-/// Longest name, link target or set of extended attributes that is read into memory.
-const EXTENDED: u64 = 1 << 20;
+/// Longest extension header that is read into memory: names, link targets, attributes, maps of sparse files.
+const EXTENSION: u64 = 4 << 20;
 
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,24 +64,11 @@ impl Member {
     /// An error about this member.
     pub fn error(&self, reason: impl std::fmt::Display) -> ArchiveError {
         ArchiveError::Member {
-            name: self.name.to_string_lossy().into_owned(),
+            name: super::shown(self.name.as_bytes()),
             offset: self.offset,
             reason: reason.to_string(),
         }
     }
-}
-
-/// Values of pax headers that change how a member is read.
-#[derive(Clone, Debug, Default)]
-struct Extended {
-    path: Option<OsString>,
-    link: Option<OsString>,
-    size: Option<u64>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    mtime: Option<(i64, u32)>,
-    xattrs: Vec<(OsString, Vec<u8>)>,
-    sparse: sparse::Pax,
 }
 
 /// An archive, read from its start to its end.
@@ -111,31 +99,69 @@ impl<R: Read> TarReader<R> {
     ///
     /// The archive is damaged or cut short, or holds something of an unknown kind.
     pub fn next_member(&mut self) -> Result<Option<Member>, ArchiveError> {
-        let mut extended = self.global.clone();
+        let mut extended = Extended::default();
+        let mut announced = None;
         loop {
             self.skip()?;
             let start = self.offset;
             let Some(header) = self.header()? else {
-                return Ok(None);
+                return match announced {
+                    None => Ok(None),
+                    Some(offset) => Err(ArchiveError::Damaged {
+                        offset,
+                        reason: "an extension header without a member".to_owned(),
+                    }),
+                };
             };
-            let size = extended_size(&header, self.offset)?;
-            match header.entry_type().as_byte() {
-                b'L' => extended.path = Some(self.long_name(size)?),
-                b'K' => extended.link = Some(self.long_name(size)?),
+            let size = || {
+                header.size().ok_or_else(|| ArchiveError::Damaged {
+                    offset: start,
+                    reason: "a header with a bad size".to_owned(),
+                })
+            };
+            let damaged = |reason: String| ArchiveError::Damaged {
+                offset: start,
+                reason: format!("a pax header {reason}"),
+            };
+            match header.kind() {
+                b'L' => extended.path = Some(self.long_name(size()?)?),
+                b'K' => extended.link = Some(self.long_name(size()?)?),
                 b'x' | b'X' => {
-                    let data = self.small(size)?;
-                    Self::pax(&data, start, &mut extended)?;
+                    let data = self.small(size()?)?;
+                    extended.read(&data).map_err(damaged)?;
                 }
                 b'g' => {
-                    let data = self.small(size)?;
-                    let mut global = std::mem::take(&mut self.global);
-                    Self::pax(&data, start, &mut global)?;
-                    self.global = global;
-                    extended = self.global.clone();
+                    let data = self.small(size()?)?;
+                    self.global.read_global(&data).map_err(damaged)?;
+                    continue;
                 }
                 // A volume label.
-                b'V' => self.body(size),
-                kind => return self.member(&header, kind, start, extended).map(Some),
+                b'V' => {
+                    self.body(size()?);
+                    continue;
+                }
+                _ => {
+                    extended.fill(&self.global);
+                    return self.member(&header, start, extended).map(Some);
+                }
+            }
+            announced = Some(start);
+        }
+    }
+
+    /// Reads to the end of the input: only there a decompressor knows whether all that it gave was right.
+    ///
+    /// # Errors
+    ///
+    /// The input is damaged after the archive's end.
+    pub fn finish(mut self) -> Result<(), ArchiveError> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match self.input.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.offset += count as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.damaged(error.to_string())),
             }
         }
     }
@@ -215,11 +241,11 @@ impl<R: Read> TarReader<R> {
     }
 
     /// A header with the right checksum; `None` at a block of zeroes or the end of the input between members.
-    fn header(&mut self) -> Result<Option<tar::Header>, ArchiveError> {
-        let mut header = tar::Header::new_old();
+    fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
+        let mut bytes = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
-            match self.input.read(&mut header.as_mut_bytes()[filled..]) {
+            match self.input.read(&mut bytes[filled..]) {
                 Ok(0) if filled == 0 && self.offset > 0 => return Ok(None),
                 Ok(0) => return Err(self.damaged("it ends where a header should be")),
                 Ok(count) => filled += count,
@@ -227,36 +253,23 @@ impl<R: Read> TarReader<R> {
                 Err(error) => return Err(self.damaged(error.to_string())),
             }
         }
-        let bytes = header.as_bytes();
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        // The checksum field counts as eight spaces.
-        let sum: u32 = bytes
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| {
-                if (148..156).contains(&index) {
-                    u32::from(b' ')
-                } else {
-                    u32::from(*byte)
-                }
-            })
-            .sum();
-        if header.cksum().ok() != Some(sum) {
+        let Some(header) = Header::new(&bytes) else {
             return Err(self.damaged(if self.offset == 0 {
                 "it is not a tar archive"
             } else {
                 "a header has a wrong checksum"
             }));
-        }
+        };
         self.offset += BLOCK as u64;
         Ok(Some(header))
     }
 
     /// The body of an extension header, read whole.
     fn small(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
-        if size > EXTENDED {
+        if size > EXTENSION {
             return Err(self.damaged(format!("an extension header of {size} bytes")));
         }
         let mut data = vec![0; usize::try_from(size).unwrap_or(0)];
@@ -276,68 +289,20 @@ impl<R: Read> TarReader<R> {
         Ok(OsString::from_vec(name))
     }
 
-    fn pax(data: &[u8], offset: u64, extended: &mut Extended) -> Result<(), ArchiveError> {
-        let damaged = |reason: &str| ArchiveError::Damaged {
-            offset,
-            reason: format!("a pax header {reason}"),
-        };
-        let mut rest = data;
-        while !rest.is_empty() && rest[0] != 0 {
-            let space = rest
-                .iter()
-                .take(12)
-                .position(|byte| *byte == b' ')
-                .ok_or_else(|| damaged("has a record without a length"))?;
-            let length: usize = std::str::from_utf8(&rest[..space])
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .filter(|length| *length > space + 1 && *length <= rest.len())
-                .ok_or_else(|| damaged("has a record of a wrong length"))?;
-            let record = &rest[space + 1..length];
-            rest = &rest[length..];
-            let record = record
-                .strip_suffix(b"\n")
-                .ok_or_else(|| damaged("has a record without an end"))?;
-            let equals = record
-                .iter()
-                .position(|byte| *byte == b'=')
-                .ok_or_else(|| damaged("has a record without a value"))?;
-            let (key, value) = (&record[..equals], &record[equals + 1..]);
-            extended
-                .set(key, value)
-                .ok_or_else(|| damaged(&format!("has a bad {}", String::from_utf8_lossy(key))))?;
-        }
-        Ok(())
-    }
-
     fn member(
         &mut self,
-        header: &tar::Header,
-        kind: u8,
+        header: &Header,
         start: u64,
         extended: Extended,
     ) -> Result<Member, ArchiveError> {
-        let field = |value: io::Result<u64>, name: &str| {
-            value.map_err(|_| ArchiveError::Damaged {
-                offset: start,
-                reason: format!("a header with a bad {name}"),
-            })
+        let bad = |name: &str| ArchiveError::Damaged {
+            offset: start,
+            reason: format!("a header with a bad {name}"),
         };
-        let id = |value: io::Result<u64>, name: &str| {
-            field(value, name).map(|value| u32::try_from(value).unwrap_or(u32::MAX))
-        };
-        let mut size = match extended.size {
-            Some(size) => size,
-            None => extended_size(header, start)?,
-        };
-        let name = match &extended.path {
-            Some(path) => path.clone(),
-            None => OsStr::from_bytes(&header.path_bytes()).to_owned(),
-        };
-        let directory_name = name.as_bytes().ends_with(b"/");
-        let kind = match kind {
+        let name = extended.path.unwrap_or_else(|| header.name());
+        let kind = match header.kind() {
             // Old archives mark directories by the name alone.
-            b'0' | 0 | b'7' if directory_name => MemberKind::Directory,
+            b'0' | 0 | b'7' if name.as_bytes().ends_with(b"/") => MemberKind::Directory,
             b'0' | 0 | b'7' | b'S' => MemberKind::File,
             b'1' => MemberKind::HardLink,
             b'2' => MemberKind::Symlink,
@@ -347,54 +312,50 @@ impl<R: Read> TarReader<R> {
             b'6' => MemberKind::Fifo,
             other => {
                 return Err(ArchiveError::Member {
-                    name: name.to_string_lossy().into_owned(),
+                    name: super::shown(name.as_bytes()),
                     offset: start,
                     reason: format!("a member of the unknown type {:?}", char::from(other)),
                 });
             }
         };
-        // POSIX lets other kinds have a size that says nothing of a body.
-        if kind != MemberKind::File {
-            if !matches!(kind, MemberKind::HardLink) {
-                size = 0;
-            }
-            if kind == MemberKind::HardLink && extended.size.is_none() {
-                size = 0;
-            }
-        }
+        // POSIX lets other kinds have a size that says nothing of a body, but for a hard link's in a pax header.
+        let size = match kind {
+            MemberKind::File => match extended.size {
+                Some(size) => size,
+                None => header.size().ok_or_else(|| bad("size"))?,
+            },
+            MemberKind::HardLink => extended.size.unwrap_or(0),
+            _ => 0,
+        };
         self.body(size);
         let mut member = Member {
             name,
-            link: match &extended.link {
-                Some(link) => link.clone(),
-                None => header
-                    .link_name_bytes()
-                    .map(|link| OsStr::from_bytes(&link).to_owned())
-                    .unwrap_or_default(),
-            },
+            link: extended.link.unwrap_or_else(|| header.link()),
             kind,
-            mode: (field(header.mode().map(u64::from), "mode")? & 0o7777) as u32,
+            mode: header.mode().ok_or_else(|| bad("mode"))?,
             uid: match extended.uid {
                 Some(uid) => uid,
-                None => id(header.uid(), "uid")?,
+                None => header.uid().ok_or_else(|| bad("uid"))?,
             },
             gid: match extended.gid {
                 Some(gid) => gid,
-                None => id(header.gid(), "gid")?,
+                None => header.gid().ok_or_else(|| bad("gid"))?,
             },
             mtime: match extended.mtime {
                 Some(mtime) => mtime,
-                None => (field(header.mtime(), "time")?.cast_signed(), 0),
+                None => (header.mtime().ok_or_else(|| bad("time"))?, 0),
             },
-            device: (
-                header.device_major().ok().flatten().unwrap_or(0),
-                header.device_minor().ok().flatten().unwrap_or(0),
-            ),
+            device: (0, 0),
             size,
-            xattrs: extended.xattrs,
+            xattrs: extended.xattrs.into_iter().collect(),
             offset: start,
             map: None,
         };
+        if matches!(kind, MemberKind::Char | MemberKind::Block) {
+            member.device = header
+                .device()
+                .ok_or_else(|| member.error("the device numbers are none"))?;
+        }
         self.sparse(header, extended.sparse, &mut member)?;
         Ok(member)
     }
@@ -402,24 +363,27 @@ impl<R: Read> TarReader<R> {
     /// Reads the map of a sparse file, in any of GNU tar's formats.
     fn sparse(
         &mut self,
-        header: &tar::Header,
+        header: &Header,
         pax: sparse::Pax,
         member: &mut Member,
     ) -> Result<(), ArchiveError> {
         let stored = member.size;
-        let (map, size) = if header.entry_type().as_byte() == b'S' {
-            let Some(gnu) = header.as_gnu() else {
+        let (map, size) = if header.kind() == b'S' {
+            if !header.is_gnu() {
                 return Err(member.error("a sparse file in an archive that is not GNU's"));
+            }
+            let Some(size) = header.real_size() else {
+                return Err(member.error("a sparse file with a bad size"));
             };
-            let size = gnu.real_size().map_err(|error| member.error(error))?;
             let mut map = Vec::new();
-            sparse::old(&gnu.sparse, &mut map).map_err(|reason| member.error(reason))?;
-            let mut more = gnu.is_extended();
+            let (entries, mut more) = header.sparse();
+            sparse::old(entries, &mut map).map_err(|reason| member.error(reason))?;
             while more {
-                let mut block = tar::GnuExtSparseHeader::new();
-                self.exact(block.as_mut_bytes())?;
-                sparse::old(&block.sparse, &mut map).map_err(|reason| member.error(reason))?;
-                more = block.is_extended();
+                // 21 entries, and whether there is one more.
+                let mut block = [0; BLOCK];
+                self.exact(&mut block)?;
+                sparse::old(&block[..504], &mut map).map_err(|reason| member.error(reason))?;
+                more = block[504] != 0;
             }
             (map, size)
         } else if pax.is_sparse() && member.kind == MemberKind::File {
@@ -429,8 +393,11 @@ impl<R: Read> TarReader<R> {
             let size = pax.real_size();
             let map = pax
                 .map(|block: &mut [u8; BLOCK]| {
+                    let Some(left) = self.remaining.checked_sub(BLOCK as u64) else {
+                        return Err(member.error("a sparse map that is longer than the data"));
+                    };
                     self.exact(block)?;
-                    self.remaining = self.remaining.saturating_sub(BLOCK as u64);
+                    self.remaining = left;
                     Ok(())
                 })
                 .map_err(|error| match error {
@@ -449,61 +416,5 @@ impl<R: Read> TarReader<R> {
         member.size = size;
         member.map = Some(map);
         Ok(())
-    }
-}
-
-fn extended_size(header: &tar::Header, offset: u64) -> Result<u64, ArchiveError> {
-    header
-        .entry_size()
-        .ok()
-        .filter(|size| *size < 1 << 62)
-        .ok_or_else(|| ArchiveError::Damaged {
-            offset,
-            reason: "a header with a bad size".to_owned(),
-        })
-}
-
-impl Extended {
-    /// Takes a record; `None` if its value is not of its key's form. Unknown keys mean nothing to a root file system.
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let text = || std::str::from_utf8(value).ok();
-        match key {
-            b"path" => self.path = Some(OsStr::from_bytes(value).to_owned()),
-            b"linkpath" => self.link = Some(OsStr::from_bytes(value).to_owned()),
-            b"size" => self.size = Some(text()?.parse().ok().filter(|size| *size < 1 << 62)?),
-            b"uid" => self.uid = Some(text()?.parse().ok()?),
-            b"gid" => self.gid = Some(text()?.parse().ok()?),
-            b"mtime" => self.mtime = Some(time(text()?)?),
-            _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattrs
-                        .push((OsStr::from_bytes(name).to_owned(), value.to_vec()));
-                } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
-                    self.sparse.set(name, value)?;
-                }
-            }
-        }
-        Some(())
-    }
-}
-
-/// "1350244992.023960108", also negative.
-fn time(text: &str) -> Option<(i64, u32)> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let negative = seconds.starts_with('-');
-    let seconds: i64 = seconds.parse().ok()?;
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
-    let nanos: u32 = digits.parse().ok()?;
-    if negative && nanos > 0 {
-        Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos))
-    } else {
-        Some((seconds, nanos))
     }
 }

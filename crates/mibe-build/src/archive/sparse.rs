@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::ArchiveError;
+use super::header::number;
 
 /// Most pieces of one file that are taken.
 const PIECES: usize = 1 << 16;
@@ -18,14 +19,16 @@ pub(super) enum MapError {
     Invalid(&'static str),
 }
 
-/// Takes the entries of an old sparse header.
-pub(super) fn old(entries: &[tar::GnuSparseHeader], map: &mut Map) -> Result<(), &'static str> {
-    for entry in entries.iter().filter(|entry| !entry.is_empty()) {
+/// Takes the entries of an old sparse header: twelve bytes of offset and twelve of length each.
+pub(super) fn old(entries: &[u8], map: &mut Map) -> Result<(), &'static str> {
+    for entry in entries.chunks_exact(24) {
+        let (offset, length) = entry.split_at(12);
+        if offset[0] == 0 || length[0] == 0 {
+            continue;
+        }
+        let value = |field| number(field).and_then(|value| u64::try_from(value).ok());
         let bad = "a sparse map with a bad number";
-        map.push((
-            entry.offset().map_err(|_| bad)?,
-            entry.length().map_err(|_| bad)?,
-        ));
+        map.push((value(offset).ok_or(bad)?, value(length).ok_or(bad)?));
         if map.len() > PIECES {
             return Err("a sparse file in too many pieces");
         }
@@ -45,7 +48,7 @@ pub(super) fn check(map: &[(u64, u64)], size: u64, stored: u64) -> Result<(), &'
             .checked_add(*length)
             .filter(|end| *end <= size)
             .ok_or("a sparse map that leaves the file")?;
-        data += length;
+        data += *length;
     }
     if data > stored {
         return Err("a sparse map of more data than is stored");

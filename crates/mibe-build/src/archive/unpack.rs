@@ -1,5 +1,6 @@
 //! Lays an archive into a tree.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -12,13 +13,19 @@ use super::{ArchiveError, Member, MemberKind, TarReader};
 const MEMBERS: usize = 5_000_000;
 /// Longest path that is taken: Linux' PATH_MAX.
 const PATH: usize = 4096;
+/// Most bytes that all paths of directories may have, as their times are kept to the end.
+const DIRECTORIES: usize = 256 << 20;
+/// Major and minor numbers of Linux have 12 and 20 bits.
+const DEVICE: (u32, u32) = (0xfff, 0xf_ffff);
+/// Attributes in which a sandbox keeps owners: those of an archive are of another one.
+const OURS: &[u8] = b"user.mibe.";
 
 /// What happens to a directory that the tree has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// It takes the archive's mode, owner and time.
     Overwrite,
-    /// It stays as it is, as dpkg has it for directories that packages share.
+    /// It keeps its mode and owner, as dpkg has it for directories that packages share.
     Keep,
 }
 
@@ -30,7 +37,8 @@ pub enum Existing {
 pub fn unpack(root: &Root, archive: impl Read, existing: Existing) -> Result<usize, ArchiveError> {
     let mut reader = TarReader::new(archive);
     // Times of directories come last, as files that are laid into them change them.
-    let mut directories: Vec<(PathBuf, (i64, u32))> = Vec::new();
+    let mut directories = BTreeMap::new();
+    let mut length = 0;
     let mut count = 0;
     while let Some(member) = reader.next_member()? {
         count += 1;
@@ -40,10 +48,17 @@ pub fn unpack(root: &Root, archive: impl Read, existing: Existing) -> Result<usi
         let path = inside(&member, member.name.as_bytes())?;
         lay(root, &mut reader, &member, &path, existing)?;
         if member.kind == MemberKind::Directory {
-            directories.push((path, member.mtime));
+            let bytes = path.as_os_str().len();
+            if directories.insert(path, member.mtime).is_none() {
+                length += bytes;
+            }
+            if length > DIRECTORIES {
+                return Err(member.error("the archive has too many directories of long names"));
+            }
         }
     }
-    for (path, (seconds, nanos)) in directories.into_iter().rev() {
+    reader.finish()?;
+    for (path, (seconds, nanos)) in directories {
         // A later member may have put something else in its place.
         if let Ok(path) = root.resolve(&path) {
             root.set_mtime(&path, seconds, nanos)
@@ -99,14 +114,22 @@ fn lay(
     existing: Existing,
 ) -> Result<(), ArchiveError> {
     let fail = |error: io::Error| member.error(error);
-    if let Some(parent) = path.parent() {
+    // One look is enough for most; the ways below take one for every component.
+    let is_dir = |path: &Path| {
+        root.metadata(path)
+            .is_ok_and(|metadata| metadata.kind == Kind::Dir)
+    };
+    if let Some(parent) = path.parent()
+        && !is_dir(parent)
+    {
         root.create_dir_all(parent, 0o755).map_err(fail)?;
     }
     if member.kind == MemberKind::Directory {
-        let there = root.resolve(path).ok().and_then(|resolved| {
-            let metadata = root.metadata(&resolved).ok()?;
-            (metadata.kind == Kind::Dir).then_some(resolved)
-        });
+        let there = if is_dir(path) {
+            Some(path.to_owned())
+        } else {
+            root.resolve(path).ok().filter(|resolved| is_dir(resolved))
+        };
         return match there {
             Some(_) if existing == Existing::Keep => Ok(()),
             // A link to a directory stays a link (merged /usr), and its target takes the metadata.
@@ -121,10 +144,7 @@ fn lay(
     if path.as_os_str().is_empty() {
         return Err(member.error("the root of the tree can only be a directory"));
     }
-    if root
-        .metadata(path)
-        .is_ok_and(|metadata| metadata.kind == Kind::Dir)
-    {
+    if is_dir(path) {
         return Err(member.error("a directory of the archive stands there"));
     }
     match member.kind {
@@ -135,9 +155,10 @@ fn lay(
         MemberKind::HardLink => {
             let target = inside(member, member.link.as_bytes())?;
             if target != path {
-                clear(root, path).map_err(fail)?;
+                // Both may be the same file by another way, so nothing is cleared away first.
                 root.hard_link(&target, path).map_err(|error| {
-                    member.error(format!("link to {}: {error}", target.display()))
+                    let target = super::shown(member.link.as_bytes());
+                    member.error(format!("link to {target:?}: {error}"))
                 })?;
             }
             // Its metadata is the target's.
@@ -155,6 +176,9 @@ fn lay(
                 _ => Kind::Fifo,
             };
             let (major, minor) = member.device;
+            if major > DEVICE.0 || minor > DEVICE.1 {
+                return Err(member.error(format!("there is no device {major}:{minor} on Linux")));
+            }
             root.mknod(path, kind.to_mode() | 0o600, major, minor)
                 .map_err(fail)?;
         }
@@ -165,23 +189,26 @@ fn lay(
     root.set_mtime(path, seconds, nanos).map_err(fail)
 }
 
-/// Gives what was laid its owner, mode and attributes, in this order: a change of the owner clears set-uid bits.
+/// Gives what was laid its owner, attributes and mode, in this order: the mode may forbid to set attributes, and a change of
+/// the owner clears set-uid bits.
 fn dress(root: &Root, member: &Member, path: &Path) -> Result<(), ArchiveError> {
     let fail = |error: io::Error| member.error(error);
     root.chown(path, member.uid, member.gid).map_err(fail)?;
     if member.kind == MemberKind::Symlink {
         return Ok(());
     }
-    root.chmod(path, member.mode).map_err(fail)?;
     if matches!(member.kind, MemberKind::File | MemberKind::Directory) {
         for (name, value) in &member.xattrs {
             // Others (security labels, capabilities) mean nothing in a zone.
-            if name.as_bytes().starts_with(b"user.") {
-                root.set_xattr(path, name, value).map_err(fail)?;
+            if name.as_bytes().starts_with(b"user.") && !name.as_bytes().starts_with(OURS) {
+                root.set_xattr(path, name, value).map_err(|error| {
+                    let name = super::shown(name.as_bytes());
+                    member.error(format!("set the attribute {name:?}: {error}"))
+                })?;
             }
         }
     }
-    Ok(())
+    root.chmod(path, member.mode).map_err(fail)
 }
 
 fn clear(root: &Root, path: &Path) -> io::Result<()> {

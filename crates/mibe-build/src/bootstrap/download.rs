@@ -1,11 +1,12 @@
 //! Fetches files over http and https: bounded, checked while they come, whole under their final name or not at all.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mibe_sandbox::Cancel;
 use sha2::{Digest as _, Sha256};
@@ -17,10 +18,35 @@ const TRIES: u32 = 3;
 /// Fetches at one time.
 const PARALLEL: usize = 6;
 
+/// How long a server may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Until an answer begins, and between two pieces of it.
+    pub silence: Duration,
+    /// Bytes per second that an answer must have on average once it took longer than `silence`.
+    pub slowest: u64,
+    /// Before the second try; twice that before the third.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(20),
+            silence: Duration::from_secs(60),
+            slowest: 1024,
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
 /// Fetches from one mirror.
 pub struct Fetcher {
     agent: ureq::Agent,
     cancel: Cancel,
+    patience: Patience,
 }
 
 /// A file that is to be in the cache.
@@ -47,11 +73,16 @@ enum Failure {
 impl Fetcher {
     /// A fetcher that goes through `proxy` where given, else through what http_proxy and https_proxy say.
     pub fn new(proxy: Option<&str>, cancel: Cancel) -> Self {
+        Self::with_patience(proxy, cancel, Patience::default())
+    }
+
+    /// The same, for servers that are faster or slower than usual.
+    pub fn with_patience(proxy: Option<&str>, cancel: Cancel, patience: Patience) -> Self {
         let mut config = ureq::Agent::config_builder()
             .user_agent(concat!("mibe/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
+            .timeout_connect(Some(patience.connect))
+            .timeout_recv_response(Some(patience.silence))
+            .timeout_per_read(Some(patience.silence))
             .max_redirects(5);
         if let Some(proxy) = proxy.and_then(|proxy| ureq::Proxy::new(proxy).ok()) {
             config = config.proxy(Some(proxy));
@@ -59,6 +90,7 @@ impl Fetcher {
         Self {
             agent: config.build().new_agent(),
             cancel,
+            patience,
         }
     }
 
@@ -74,15 +106,16 @@ impl Fetcher {
             let Some(body) = fetcher.open(url)? else {
                 return Ok(false);
             };
-            body.take(limit + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|error| Failure::Passing(error.to_string()))?;
-            if bytes.len() as u64 > limit {
-                return Err(Failure::Final(DebianError::Fetch {
-                    url: url.to_owned(),
-                    reason: format!("it is longer than {limit} bytes"),
-                }));
-            }
+            fetcher.copy(body, &mut |piece| {
+                if (bytes.len() + piece.len()) as u64 > limit {
+                    return Err(Failure::Final(DebianError::Fetch {
+                        url: url.to_owned(),
+                        reason: format!("it is longer than {limit} bytes"),
+                    }));
+                }
+                bytes.extend_from_slice(piece);
+                Ok(())
+            })?;
             Ok(true)
         })?;
         Ok(found.then_some(bytes))
@@ -94,7 +127,7 @@ impl Fetcher {
     ///
     /// It could not be fetched, is not what was wanted, or could not be written.
     pub fn fetch(&self, wanted: &Wanted, progress: &dyn Fn(u64)) -> Result<(), DebianError> {
-        if fs::metadata(&wanted.path).is_ok_and(|metadata| metadata.len() == wanted.size) {
+        if is_there(wanted) {
             progress(wanted.size);
             // Use keeps it young for `mibe clean`.
             if let Ok(file) = fs::File::open(&wanted.path) {
@@ -104,8 +137,16 @@ impl Fetcher {
         }
         let folder = wanted.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(DebianError::io("make", folder))?;
+        // What came twice is told once.
+        let told = Cell::new(0);
         let found = self.retry(&wanted.url, |fetcher| {
-            fetcher.once(wanted, folder, progress)
+            let came = Cell::new(0);
+            fetcher.once(wanted, folder, &|count| {
+                came.set(came.get() + count);
+                if came.get() > told.get() {
+                    progress(came.get() - told.replace(came.get()));
+                }
+            })
         })?;
         if found {
             Ok(())
@@ -124,16 +165,15 @@ impl Fetcher {
         progress: &dyn Fn(u64),
     ) -> Result<bool, Failure> {
         let io = |error| Failure::Final(DebianError::io("write", &wanted.path)(error));
-        let Some(mut body) = self.open(&wanted.url)? else {
+        let Some(body) = self.open(&wanted.url)? else {
             return Ok(false);
         };
-        // Without a name where the file system can, so that not even a SIGKILL leaves it.
+        // Removed again unless it is whole.
         let mut file = tempfile::Builder::new()
             .prefix(".partial-")
             .tempfile_in(folder)
             .map_err(io)?;
         let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 16];
         let mut size = 0;
         let wrong = |reason: String| {
             Failure::Final(DebianError::Checksum {
@@ -141,24 +181,16 @@ impl Fetcher {
                 reason,
             })
         };
-        loop {
-            if self.cancel.is_cancelled() {
-                return Err(Failure::Final(DebianError::Cancelled));
-            }
-            let count = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::Passing(error.to_string())),
-            };
-            size += count as u64;
+        self.copy(body, &mut |piece| {
+            size += piece.len() as u64;
             if size > wanted.size {
                 return Err(wrong(format!("it is longer than {} bytes", wanted.size)));
             }
-            hash.update(&buffer[..count]);
-            file.write_all(&buffer[..count]).map_err(io)?;
-            progress(count as u64);
-        }
+            hash.update(piece);
+            file.write_all(piece).map_err(io)?;
+            progress(piece.len() as u64);
+            Ok(())
+        })?;
         if size < wanted.size {
             return Err(Failure::Passing(format!(
                 "it ended after {size} of {} bytes",
@@ -192,7 +224,7 @@ impl Fetcher {
         let failed: Mutex<Option<DebianError>> = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..PARALLEL.min(wanted.len()) {
-                scope.spawn(|| {
+                let work = || {
                     loop {
                         let failed_before = failed
                             .lock()
@@ -215,13 +247,52 @@ impl Fetcher {
                             return;
                         }
                     }
-                });
+                };
+                // Where there can be no more threads this one does it.
+                if std::thread::Builder::new()
+                    .spawn_scoped(scope, work)
+                    .is_err()
+                {
+                    work();
+                }
             }
         });
         failed
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
             .map_or(Ok(()), Err)
+    }
+
+    /// Hands over an answer piece by piece; ends it when it is cancelled or too slow.
+    fn copy(
+        &self,
+        mut body: impl Read,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let start = Instant::now();
+        let mut buffer = vec![0; 1 << 16];
+        let mut size = 0;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(Failure::Final(DebianError::Cancelled));
+            }
+            let count = match body.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Failure::Passing(error.to_string())),
+            };
+            take(&buffer[..count])?;
+            size += count as u64;
+            let taken = start.elapsed();
+            let fair = Duration::from_secs(size / self.patience.slowest.max(1));
+            if taken > self.patience.silence + fair {
+                return Err(Failure::Passing(format!(
+                    "it came too slowly ({size} bytes in {} s)",
+                    taken.as_secs()
+                )));
+            }
+        }
     }
 
     fn retry(
@@ -235,7 +306,7 @@ impl Fetcher {
                 return Err(DebianError::Cancelled);
             }
             if number > 0 {
-                std::thread::sleep(Duration::from_millis(500 << number));
+                std::thread::sleep(self.patience.pause * number);
             }
             match attempt(self) {
                 Ok(found) => return Ok(found),
@@ -269,4 +340,23 @@ impl Fetcher {
             Err(error) => Err(Failure::Passing(error.to_string())),
         }
     }
+}
+
+/// Whether a file is in the cache, and still what it was when it came.
+fn is_there(wanted: &Wanted) -> bool {
+    let right = || -> io::Result<bool> {
+        let mut file = fs::File::open(&wanted.path)?;
+        if file.metadata()?.len() != wanted.size {
+            return Ok(false);
+        }
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(crate::capture::hex(&hash.finalize()) == wanted.sha256),
+                count => hash.update(&buffer[..count]),
+            }
+        }
+    };
+    right().unwrap_or(false)
 }

@@ -15,6 +15,8 @@ use super::version;
 const LINE_LIMIT: u64 = 1 << 20;
 /// Longest index, uncompressed; Debian's main has 50 MB.
 const INDEX_LIMIT: u64 = 1 << 30;
+/// Longest description of one package.
+const PARAGRAPH_LIMIT: usize = 4 << 20;
 
 /// A package as an index has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +92,9 @@ impl Index {
         };
         fetcher.fetch(&wanted, &|_| {})?;
         let file = File::open(&wanted.path).map_err(DebianError::io("read", &wanted.path))?;
-        let result = self.read(liblzma::read::XzDecoder::new(file), &release.source.url);
+        let result = crate::archive::xz(BufReader::new(file))
+            .map_err(|error| error.to_string())
+            .and_then(|input| self.read(input, &release.source.url));
         result.map_err(|reason| {
             // Damaged on this disk, since the digest was right when it came.
             let _ = fs::remove_file(&wanted.path);
@@ -100,7 +104,9 @@ impl Index {
 
     /// Reads an uncompressed index.
     pub(crate) fn read(&mut self, input: impl Read, archive: &str) -> Result<(), String> {
-        let mut input = BufReader::new(input.take(INDEX_LIMIT));
+        let mut input = BufReader::new(input.take(INDEX_LIMIT + 1));
+        let mut total = 0;
+        let mut length = 0;
         let mut paragraph = Paragraph::default();
         let mut last = String::new();
         let mut line = Vec::new();
@@ -111,11 +117,14 @@ impl Index {
                 .take(LINE_LIMIT)
                 .read_until(b'\n', &mut line)
                 .map_err(|error| error.to_string())?;
-            if count as u64 == LINE_LIMIT {
-                return Err("it has a line without an end".to_owned());
+            total += count as u64;
+            length += count;
+            if count as u64 == LINE_LIMIT || length > PARAGRAPH_LIMIT || total > INDEX_LIMIT {
+                return Err("it has a line or a package without an end".to_owned());
             }
             let text = String::from_utf8_lossy(&line);
             if text.trim().is_empty() {
+                length = 0;
                 if !paragraph.is_empty() {
                     self.insert(package(&std::mem::take(&mut paragraph), archive)?);
                 }
@@ -175,23 +184,40 @@ impl Index {
 fn package(paragraph: &Paragraph, archive: &str) -> Result<Package, String> {
     let field = |key: &str| paragraph.get(key).unwrap_or_default().to_owned();
     let name = field("package");
-    let valid = |text: &str| {
-        !text.is_empty()
+    // Names become those of files, so that neither may be long.
+    let valid = |text: &str, others: &[u8]| {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text.len() <= 100
             && text
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.:~_".contains(&byte))
+                .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
     };
     let version = field("version");
-    if !valid(&name) || !valid(&version) {
-        return Err(format!("a package {name:?} of version {version:?}"));
+    // Debian policy 5.6.1 and 5.6.12.
+    if !valid(&name, b"+-.") || !valid(&version, b"+-.:~") {
+        let short = |text: &str| text.chars().take(100).collect::<String>();
+        return Err(format!(
+            "a package {:?} of version {:?}",
+            short(&name),
+            short(&version)
+        ));
     }
     let path = field("filename");
     let sha256 = field("sha256").to_ascii_lowercase();
-    let hexadecimal = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     let size = field("size").parse();
-    let (Ok(size), true) = (size, hexadecimal && !path.is_empty()) else {
+    let (Ok(size), true) = (size, is_sha256(&sha256) && !path.is_empty()) else {
         return Err(format!("{name} has no file, size or SHA-256"));
     };
+    // A plain path below the archive, which needs no escape in a URL.
+    let plain = path.len() <= 1000
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-._~%:=@,/".contains(&byte))
+        && path.split('/').all(|part| !matches!(part, "" | ".."));
+    if !plain {
+        let path: String = path.chars().take(200).collect();
+        return Err(format!("{name} has a file of the odd name {path:?}"));
+    }
     Ok(Package {
         essential: paragraph.get("essential") == Some("yes"),
         priority: field("priority"),
@@ -205,4 +231,9 @@ fn package(paragraph: &Paragraph, archive: &str) -> Result<Package, String> {
         name,
         version,
     })
+}
+
+/// Whether a text is a SHA-256 in hexadecimal.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -189,8 +189,9 @@ fn data(file: &mut File) -> Result<impl Read + '_, ArchiveError> {
             .map_err(|_| damaged(offset, "it has no data.tar"))?;
         let size: u64 = std::str::from_utf8(&header[48..58])
             .ok()
+            .filter(|_| header.ends_with(b"`\n"))
             .and_then(|text| text.trim().parse().ok())
-            .ok_or_else(|| damaged(offset, "a member with a bad size"))?;
+            .ok_or_else(|| damaged(offset, "a damaged header of a member"))?;
         if header.starts_with(b"data.tar") {
             return Ok(file.take(size));
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::DebianError;
 use super::control::{Paragraph, paragraphs};
 
 /// The mirror that Debian's own documentation names.
@@ -21,6 +22,56 @@ pub struct Source {
     pub suite: String,
     /// Whether the base can do without it: a mirror may not have updates or security.
     pub optional: bool,
+}
+
+impl Source {
+    /// Checks that the source can be asked for, and be named in a line of sources.list(5) that says nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`DebianError::Mirror`]: its URL is none of http or https, or has what needs an escape; its suite is no name.
+    pub fn check(&self) -> Result<(), DebianError> {
+        let wrong = |reason: &str| DebianError::Mirror {
+            url: self.url.chars().take(200).collect(),
+            reason: reason.to_owned(),
+        };
+        let rest = ["http://", "https://"]
+            .iter()
+            .find_map(|scheme| self.url.strip_prefix(scheme))
+            .ok_or_else(|| wrong("it does not start with http:// or https://"))?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        // Brackets are for IPv6 addresses only: elsewhere apt takes them for more.
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (literal, port) = match host.strip_prefix('[') {
+            Some(host) => host
+                .split_once(']')
+                .ok_or_else(|| wrong("it has an IPv6 address without an end"))?,
+            None => host.split_once(':').unwrap_or((host, "")),
+        };
+        if literal.is_empty() {
+            return Err(wrong("it names no host"));
+        }
+        let allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/".contains(&byte);
+        if ![user, literal, port, path]
+            .iter()
+            .all(|part| part.bytes().all(allowed))
+        {
+            return Err(wrong(
+                "it has a character that a URL of a mirror can't have (write others as %20 and the like)",
+            ));
+        }
+        let suite = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        if self.suite.is_empty()
+            || !self.suite.bytes().all(suite)
+            || self.suite.starts_with(['/', '-', '.'])
+            || self.suite.ends_with('/')
+            || self.suite.split('/').any(|part| part == "..")
+        {
+            return Err(wrong(&format!("{:?} is no name of a suite", self.suite)));
+        }
+        Ok(())
+    }
 }
 
 /// Where a suite comes from.
@@ -100,10 +151,10 @@ pub fn image_sources(suite: &str) -> String {
     render(&sources(suite, PUBLIC, Some(PUBLIC_SECURITY)))
 }
 
-/// Sources as one-line entries of sources.list(5).
+/// Sources as one-line entries of sources.list(5); such as [`Source::check`] refuses are left out.
 pub fn render(sources: &[Source]) -> String {
     let mut text = String::new();
-    for source in sources {
+    for source in sources.iter().filter(|source| source.check().is_ok()) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "deb {} {} main", source.url, source.suite);
     }
@@ -168,7 +219,12 @@ fn deb822(paragraph: &Paragraph) -> Vec<Configured> {
             .map(ToOwned::to_owned)
             .collect::<Vec<_>>()
     };
-    let off = matches!(paragraph.get("enabled"), Some("no" | "false" | "0"));
+    // What apt takes for a no.
+    let off = paragraph.get("enabled").is_some_and(|value| {
+        ["no", "false", "without", "off", "disable", "0"]
+            .iter()
+            .any(|no| value.eq_ignore_ascii_case(no))
+    });
     let binary = words("types").iter().any(|kind| kind == "deb");
     let main = words("components")
         .iter()
@@ -280,6 +336,96 @@ mod tests {
                 .iter()
                 .all(|entry| !entry.url.contains("off.example"))
         );
+    }
+
+    #[test]
+    fn nothing_but_a_deb_line_comes_out() {
+        let evil = [
+            "http://one.example/debian bookworm main\ndeb [trusted=yes] http://two.example/debian",
+            "[trusted=yes] http://one.example/debian",
+            "http://one.example/debian [trusted=yes]",
+            "http://one.example/[trusted=yes]/debian",
+            "http://one.example/debian\"",
+            "http://one.example/\"a b\"/debian",
+            "http://one.example/debian#",
+            "http://one.example/debian?x",
+            "http://one.example/debian\r",
+            "http://one.example/debian\t",
+            "http://one.example/\u{2028}debian",
+            "http://one.example\\debian",
+            "http://",
+            "http:///debian",
+            "http://[::1/debian",
+            "http://[::1][trusted=yes]/debian",
+            "file:///srv/debian",
+            "cdrom:[Debian]/",
+            "copy:/srv",
+            "",
+            " http://one.example/debian",
+            "-o Dir=/",
+        ];
+        for url in evil {
+            let mirror = Mirror::of("bookworm", Some(url));
+            for source in &mirror.sources {
+                assert!(
+                    matches!(source.check(), Err(DebianError::Mirror { .. })),
+                    "{source:?}"
+                );
+            }
+            assert_eq!(render(&mirror.sources), "", "{url:?}");
+        }
+        for suite in [
+            "",
+            "book worm",
+            "x\ndeb",
+            "[trusted=yes]",
+            "../..",
+            "/",
+            "-x",
+            "x/../y",
+            "a\"b",
+        ] {
+            let source = Source {
+                url: PUBLIC.to_owned(),
+                suite: suite.to_owned(),
+                optional: false,
+            };
+            assert_eq!(render(&[source]), "", "{suite:?}");
+        }
+        for url in [
+            "http://one.example/debian",
+            "https://user:pass%20word@one.example:8443/a/b~c/debian",
+            "http://[2001:db8::1]:3142/debian",
+            "http://127.0.0.1:80",
+        ] {
+            let text = render(&sources("bookworm", url, None));
+            assert!(
+                text.starts_with(&format!("deb {url} bookworm main\n")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn odd_lines_of_apt_give_no_mirror() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sources.list.d")).unwrap();
+        fs::write(
+            folder.path().join("sources.list"),
+            "deb [trusted=yes http://a.example/debian bookworm main\n\
+             deb [ arch=amd64 ] [trusted=yes] http://b.example/debian bookworm main\n\
+             deb \"http://c.example/ /debian\" bookworm main\n\
+             deb cdrom:[Debian GNU/Linux 12 _Bookworm_]/debian bookworm main\n\
+             deb\ndeb \ndebhttp://d.example/debian bookworm main\ndeb [\n",
+        )
+        .unwrap();
+        fs::write(
+            folder.path().join("sources.list.d/off.sources"),
+            "Enabled: No\nTypes: deb\nURIs: http://e.example/debian\nSuites: bookworm\nComponents: main\n",
+        )
+        .unwrap();
+        fs::write(folder.path().join("sources.list.d/bytes.list"), b"\xff\xfe").unwrap();
+        assert_eq!(debian(&apt_sources(folder.path())), None);
     }
 
     #[test]

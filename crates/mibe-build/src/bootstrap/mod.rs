@@ -7,6 +7,7 @@ pub mod control;
 pub mod download;
 pub mod index;
 pub mod install;
+mod keyring;
 pub mod mirror;
 pub mod release;
 pub mod resolve;
@@ -15,6 +16,14 @@ pub mod version;
 /// Why there is no Debian base.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
+    /// What is said to be a mirror can't be one.
+    #[error("the mirror {url:?}: {reason}")]
+    Mirror {
+        /// The mirror, as it was named.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There are no keys to check the mirror with.
     #[error("no keyring of Debian's archive: {0}")]
     Keyring(String),
@@ -105,6 +114,9 @@ impl DebianError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
+            Self::Mirror { .. } => {
+                "name the folder of the mirror that has dists and pool in it: --mirror http://deb.debian.org/debian"
+            }
             Self::Keyring(_) => {
                 "install Debian's keys (apt-get install debian-archive-keyring; other distributions have a package of this or a similar name), or name a file with --keyring"
             }

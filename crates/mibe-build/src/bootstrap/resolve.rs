@@ -1,7 +1,7 @@
 //! Which packages make a base.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::DebianError;
 use super::index::{Index, Package};
@@ -141,18 +141,18 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    /// Adds a package after all that it needs; deep chains are Debian's, at most some hundred long.
+    /// Adds a package after all that it needs. A hostile index can have chains of any length, so this doesn't call itself.
     fn add(&mut self, package: &'a Package) -> Result<(), DebianError> {
         if !self.chosen.insert(&package.name) {
             return Ok(());
         }
-        for group in package
-            .pre_depends
-            .split(',')
-            .chain(package.depends.split(','))
-            .map(str::trim)
-            .filter(|group| !group.is_empty())
-        {
+        let mut open = vec![(package, groups(package))];
+        while let Some((package, groups)) = open.last_mut() {
+            let Some(group) = groups.next() else {
+                self.order.push(package);
+                open.pop();
+                continue;
+            };
             let alternatives: Vec<_> = group.split('|').map(Relation::parse).collect();
             if alternatives.iter().any(|relation| self.met(relation)) {
                 continue;
@@ -164,9 +164,10 @@ impl<'a> Resolver<'a> {
                     package: package.name.clone(),
                     relation: group.to_owned(),
                 })?;
-            self.add(candidate)?;
+            if self.chosen.insert(&candidate.name) {
+                open.push((candidate, self::groups(candidate)));
+            }
         }
-        self.order.push(package);
         Ok(())
     }
 
@@ -207,6 +208,16 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// The relations of a package that must all be met, alternatives together.
+fn groups(package: &Package) -> impl Iterator<Item = &str> {
+    package
+        .pre_depends
+        .split(',')
+        .chain(package.depends.split(','))
+        .map(str::trim)
+        .filter(|group| !group.is_empty())
+}
+
 fn rank(priority: &str) -> u8 {
     match priority {
         "required" => 0,
@@ -218,6 +229,10 @@ fn rank(priority: &str) -> u8 {
 }
 
 fn conflicts(chosen: &Chosen) -> Result<(), DebianError> {
+    let by_name: BTreeMap<&str, &Package> = chosen
+        .all()
+        .map(|package| (package.name.as_str(), package))
+        .collect();
     for package in chosen.all() {
         for relation in package
             .conflicts
@@ -226,11 +241,9 @@ fn conflicts(chosen: &Chosen) -> Result<(), DebianError> {
             .filter(|relation| !relation.is_empty())
             .map(Relation::parse)
         {
-            let other = chosen.all().find(|other| {
-                other.name != package.name
-                    && other.name == relation.name
-                    && relation.allows(&other.version)
-            });
+            let other = by_name
+                .get(relation.name)
+                .filter(|other| other.name != package.name && relation.allows(&other.version));
             if let Some(other) = other {
                 return Err(DebianError::Conflict {
                     one: package.name.clone(),
@@ -306,6 +319,22 @@ mod tests {
             Err(DebianError::Conflict { .. })
         ));
         assert!(resolve(&index, &["other", "third"]).is_ok());
+    }
+
+    #[test]
+    fn long_chains_need_no_stack() {
+        let text: Vec<String> = (0..50_000)
+            .map(|number| {
+                format!(
+                    "Package: p{number}\nVersion: 1\nDepends: p{}",
+                    (number + 1) % 50_000
+                )
+            })
+            .collect();
+        let index = index(&text.join("\n\n"));
+        let chosen = resolve(&index, &["p0"]).unwrap();
+        assert_eq!(chosen.others.len(), 50_000);
+        assert_eq!(chosen.others[0].name, "p49999");
     }
 
     #[test]

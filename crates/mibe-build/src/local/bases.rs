@@ -44,6 +44,10 @@ impl From<DebianError> for BuildError {
     fn from(error: DebianError) -> Self {
         match error {
             DebianError::Cancelled => Self::Cancelled,
+            DebianError::Mirror { .. } => Self::Usage {
+                message: error.to_string(),
+                hints: error.hints(),
+            },
             error => Self::Base {
                 message: format!("the Debian base: {error}"),
                 hints: error.hints(),

@@ -244,24 +244,18 @@ impl Root {
             return Ok(Vec::new());
         }
         let target = Self::handle(&found)?;
-        let mut list = vec![0; XATTR_MAX];
-        let length = match rustix::fs::listxattr(target.as_str(), &mut list[..]) {
-            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            answer => answer?,
-        };
-        list.truncate(length);
-        let mut attributes = Vec::new();
-        for name in list.split(|byte| *byte == 0) {
-            if !name.starts_with(b"user.") || name.starts_with(ledger::PREFIX) {
-                continue;
-            }
-            let mut value = vec![0; XATTR_MAX];
-            let length = rustix::fs::getxattr(target.as_str(), name, &mut value[..])?;
-            value.truncate(length);
-            attributes.push((OsString::from_vec(name.to_vec()), value));
-        }
-        attributes.sort();
-        Ok(attributes)
+        user_xattrs(
+            |list| rustix::fs::listxattr(target.as_str(), list),
+            |name, value| rustix::fs::getxattr(target.as_str(), name, value),
+        )
+    }
+
+    /// The same of a file that [`Root::open`] opened.
+    pub fn xattrs_of(&self, file: &File) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        user_xattrs(
+            |list| rustix::fs::flistxattr(file, list),
+            |name, value| rustix::fs::fgetxattr(file, name, value),
+        )
     }
 
     /// A path in /proc that reaches the very inode (not a symlink), for calls that know no descriptors.
@@ -367,4 +361,31 @@ fn from_statx(stat: &Statx) -> Metadata {
         ino: stat.stx_ino,
         blocks: stat.stx_blocks,
     }
+}
+
+/// The `user.*` attributes without the ledger's own, sorted by name.
+fn user_xattrs(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+    // Most files have none, which costs no memory to find out.
+    let mut names = match list(&mut []) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Ok(_) => vec![0; XATTR_MAX],
+        Err(error) => return Err(error.into()),
+    };
+    let length = list(&mut names)?;
+    names.truncate(length);
+    let mut attributes = Vec::new();
+    for name in names.split(|byte| *byte == 0) {
+        if !name.starts_with(b"user.") || name.starts_with(ledger::PREFIX) {
+            continue;
+        }
+        let mut value = vec![0; XATTR_MAX];
+        let length = get(name, &mut value)?;
+        value.truncate(length);
+        attributes.push((OsString::from_vec(name.to_vec()), value));
+    }
+    attributes.sort();
+    Ok(attributes)
 }

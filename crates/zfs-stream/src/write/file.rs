@@ -32,6 +32,8 @@ struct Contents<'a, T: Tree> {
     data: DataRange,
     /// Whether the tree must be asked where data lies.
     sparse: bool,
+    /// Whether the last read gave less than it had room for, as it does at the end of a file.
+    ended: bool,
 }
 
 impl<T: Tree> Contents<'_, T> {
@@ -41,6 +43,9 @@ impl<T: Tree> Contents<'_, T> {
             .unwrap_or(MAX_BLOCK)
             .min(block.len());
         let end = start + length as u64;
+        if !self.sparse {
+            return self.fill_through(length, block);
+        }
         block[length..].fill(0);
         let mut at = start;
         while at < end {
@@ -52,6 +57,30 @@ impl<T: Tree> Contents<'_, T> {
             self.read(&mut rest[..(to - from) as usize])?;
             at = to;
         }
+        Ok(())
+    }
+
+    /// Fills a block with the next `length` bytes. It asks for the whole block, so that most files need no read of
+    /// their own to see that they end where they should.
+    fn fill_through(&mut self, length: usize, block: &mut [u8]) -> Result<(), WriteError> {
+        let mut filled = 0;
+        while filled < length {
+            let rest = block.get_mut(filled..).unwrap_or_default();
+            let room = rest.len();
+            match self.file.read(rest) {
+                Ok(0) => return Err(changed(self.path, "shrank")),
+                Ok(count) => {
+                    filled += count;
+                    self.ended = count < room;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).at("read", self.path),
+            }
+        }
+        if filled > length {
+            return Err(changed(self.path, "grew"));
+        }
+        block[length..].fill(0);
         Ok(())
     }
 
@@ -102,6 +131,9 @@ impl<T: Tree> Contents<'_, T> {
                 std::cmp::Ordering::Greater => Err(changed(self.path, "grew")),
             };
         }
+        if self.ended {
+            return Ok(());
+        }
         match self.read(&mut [0]) {
             Ok(()) => Err(changed(self.path, "grew")),
             Err(WriteError::Changed { .. }) => Ok(()),
@@ -118,12 +150,13 @@ fn changed(path: &Path, what: &'static str) -> WriteError {
 }
 
 impl<T: Tree, W: Write> Filesystem<'_, T, W> {
-    /// Writes the blocks of a regular file.
-    pub(super) fn contents(&mut self, object: u64, metadata: &Metadata) -> Result<(), WriteError> {
-        if metadata.size == 0 {
-            return Ok(());
-        }
-        let file = self.tree.open(&self.path).at("open", &self.path)?;
+    /// Writes the blocks of a regular file that is not empty.
+    pub(super) fn contents(
+        &mut self,
+        object: u64,
+        file: T::File,
+        metadata: &Metadata,
+    ) -> Result<(), WriteError> {
         let all = DataRange {
             start: 0,
             end: u64::MAX,
@@ -136,6 +169,7 @@ impl<T: Tree, W: Write> Filesystem<'_, T, W> {
             size: metadata.size,
             data: if metadata.sparse { none } else { all },
             sparse: metadata.sparse,
+            ended: false,
         };
         let block_size = block_size(metadata.size);
         let count = blocks(metadata.size, block_size);

@@ -210,6 +210,11 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
             return Err(self.changed("became another kind of file"));
         }
         self.summary.files += 1;
+        let mut file = if kind == Kind::File && metadata.size > 0 {
+            Some(self.tree.open(&self.path).at("open", &self.path)?)
+        } else {
+            None
+        };
         let mut attributes = Attributes {
             mode: metadata.kind.mode_bits() | metadata.mode & 0o7777,
             uid: metadata.uid,
@@ -217,7 +222,7 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
             mtime: metadata.mtime,
             parent: place.parent,
             links: link.map_or(1, |number| u64::from(self.links.get(number).count)),
-            xattr: self.number_xattrs(place, name, &metadata)?,
+            xattr: self.number_xattrs(place, name, &metadata, file.as_mut())?,
             ..Attributes::default()
         };
         match kind {
@@ -244,8 +249,8 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
             block_size(size),
             &attributes,
         )?;
-        if kind == Kind::File {
-            self.contents(place.object, &metadata)?;
+        if let Some(file) = file {
+            self.contents(place.object, file, &metadata)?;
         }
         self.spill(place.object)
     }
@@ -327,15 +332,16 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
         place: Place<'_>,
         name: &[u8],
         metadata: &Metadata,
+        file: Option<&mut T::File>,
     ) -> Result<u64, WriteError> {
         if !metadata.has_xattrs {
             return Ok(0);
         }
-        let count = self
-            .tree
-            .xattrs(&self.path)
-            .at("read the attributes of", &self.path)?
-            .len();
+        let xattrs = match file {
+            Some(file) => self.tree.xattrs_of(file, &self.path),
+            None => self.tree.xattrs(&self.path),
+        };
+        let count = xattrs.at("read the attributes of", &self.path)?.len();
         if count == 0 {
             return Ok(0);
         }

@@ -1,7 +1,8 @@
 //! The programs that are measured: the libraries with as little around them as mibe has.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use camino::Utf8Path;
@@ -13,7 +14,9 @@ use crate::failure::{Context, Failure};
 
 /// Writes the stream of a tree to standard output.
 pub fn stream(tree: &Path) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    // Not io::stdout(), which looks for the ends of lines in all that it is given.
+    let out = io::stdout().as_fd().try_clone_to_owned();
+    let mut out = File::from(out.context(|| "can't write to standard output".to_owned())?);
     write(tree, &mut out)?;
     out.flush().context(|| "can't write the stream".to_owned())
 }

@@ -298,16 +298,12 @@ impl io::Read for MemFile {
                 return Err(io::Error::other("the disk is broken"));
             }
             Some(Fault::Shrinks) if self.position >= half => return Ok(0),
-            Some(Fault::Grows) if self.position >= size => {
-                buffer.fill(1);
-                return Ok(buffer.len());
-            }
             _ => {}
         }
-        let end = if matches!(self.fault, Some(Fault::BreaksOff | Fault::Shrinks)) {
-            half
-        } else {
-            size
+        let end = match self.fault {
+            Some(Fault::BreaksOff | Fault::Shrinks) => half,
+            Some(Fault::Grows) => size + 1,
+            _ => size,
         };
         let count = (buffer.len() as u64).min(end - self.position).min(77_777) as usize;
         let buffer = &mut buffer[..count];
