@@ -1,12 +1,14 @@
 //! What this host can do, each thing tried for real, each missing one with its remedy.
 
 use std::path::Path;
+use std::time::Duration;
 
-use mibe_sandbox::{Agent, Sandbox};
+use mibe_sandbox::{Agent, Cancel, Sandbox};
 use serde::Serialize;
 
+use crate::bootstrap::download::{Fetcher, Patience};
 use crate::bootstrap::mirror::Mirror;
-use crate::bootstrap::release::Keyring;
+use crate::bootstrap::release::{Keyring, Release};
 use crate::local::MODES;
 use crate::paths::Paths;
 
@@ -57,27 +59,31 @@ impl Check {
 /// Looks at this host; changes nothing but for folders of mibe's own.
 pub fn examine(paths: &Paths, agent: &Agent) -> Vec<Check> {
     let machines = paths.machines();
-    let mut checks = vec![folder(&machines)];
-    if checks[0].status == Status::Works {
+    let mut checks = vec![
+        folder("folder for the journal", &paths.journal(), "XDG_STATE_HOME"),
+        folder("folder for build machines", &machines, "XDG_CACHE_HOME"),
+    ];
+    if checks[1].status == Status::Works {
+        // A clean-up elsewhere must not take what is tried here for remnants; without the lock that is unlikely enough.
+        let _in_use = paths.use_cache();
         checks.extend(modes(agent, &machines));
         checks.push(space("space for build machines", &machines));
     }
     checks.push(space("space here, for images", Path::new(".")));
-    checks.push(keyring());
-    checks.push(mirror());
+    checks.extend(debian());
     checks
 }
 
-fn folder(machines: &Path) -> Check {
-    let name = "folder for build machines";
-    match std::fs::create_dir_all(machines) {
-        Ok(()) => Check::new(name, Status::Works, machines.display().to_string()),
+fn folder(name: &str, folder: &Path, variable: &str) -> Check {
+    let written = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    match written {
+        Ok(_) => Check::new(name, Status::Works, folder.display().to_string()),
         Err(error) => Check::new(
             name,
             Status::Missing,
-            format!("{}: {error}", machines.display()),
+            format!("{}: {error}", folder.display()),
         )
-        .remedy("set XDG_CACHE_HOME to a folder that this user can write"),
+        .remedy(format!("set {variable} to a folder that this user can write")),
     }
 }
 
@@ -121,26 +127,43 @@ fn space(name: &str, folder: &Path) -> Check {
     }
 }
 
-fn keyring() -> Check {
-    let name = "keys of Debian's archive";
+/// The keys, and with them the mirror: neither is needed where bases are archives or directories.
+fn debian() -> Vec<Check> {
+    let keys = "keys of Debian's archive";
     match Keyring::read(None) {
-        Ok(keyring) => Check::new(name, Status::Works, keyring.origin()),
+        Ok(keyring) => vec![
+            Check::new(keys, Status::Works, keyring.origin()),
+            mirror(&keyring),
+        ],
+        Err(error) => vec![
+            Check::new(keys, Status::Lacks, error.to_string()).remedy(error.hints().join("; ")),
+        ],
+    }
+}
+
+/// Where `debian:SUITE` would come from: whether it answers, with something that the keys have signed.
+fn mirror(keyring: &Keyring) -> Check {
+    let name = "Debian mirror";
+    let mirror = Mirror::of("bookworm", None);
+    let Some(source) = mirror.sources.first() else {
+        return Check::new(name, Status::Lacks, "none is known")
+            .remedy("name one with --mirror when you build");
+    };
+    let found = format!("{}, from {}", source.url, mirror.origin);
+    // Somebody waits for the answer.
+    let patience = Patience {
+        connect: Duration::from_secs(5),
+        silence: Duration::from_secs(10),
+        pause: Duration::from_millis(200),
+        ..Patience::default()
+    };
+    let fetcher = Fetcher::with_patience(mirror.proxy.as_deref(), Cancel::default(), patience);
+    match Release::fetch(&fetcher, source, keyring) {
+        Ok(Some(_)) => Check::new(name, Status::Works, found),
+        Ok(None) => Check::new(name, Status::Lacks, format!("{found}: it has no bookworm"))
+            .remedy("name another with --mirror when you build"),
         Err(error) => {
             Check::new(name, Status::Lacks, error.to_string()).remedy(error.hints().join("; "))
         }
     }
-}
-
-/// Where `debian:SUITE` would come from; nothing is fetched.
-fn mirror() -> Check {
-    let mirror = Mirror::of("bookworm", None);
-    let url = mirror
-        .sources
-        .first()
-        .map_or("none", |source| source.url.as_str());
-    Check::new(
-        "Debian mirror",
-        Status::Works,
-        format!("{url}, from {}", mirror.origin),
-    )
 }
