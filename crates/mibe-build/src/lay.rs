@@ -146,6 +146,9 @@ fn lay_file(root: &Root, source: &Path, entry: &Entry, mtime: i64) -> Result<(),
         .map_err(failed("write", entry))?;
     io::copy(&mut from, &mut to).map_err(failed("write", entry))?;
     drop(to);
+    // Writing as anyone but root of the machine has cleared the set-uid bits.
+    root.chmod(&entry.path, entry.mode)
+        .map_err(failed("set the mode of", entry))?;
     root.set_mtime(&entry.path, mtime, 0)
         .map_err(failed("set the time of", entry))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mibe_sandbox::{Kind, Root};
 
-use super::{FinaliseError, Report, at, exists, is_dir, lookup, remove, write};
+use super::{FinaliseError, Report, at, exists, is_dir, lookup, remove, replace, shown, write};
 
 /// What one machine is known by: removed where it stands.
 const IDENTITY: &[&str] = &[
@@ -86,7 +86,7 @@ pub fn clean(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
     authorized_keys(root, report)?;
     truncate_logs(root, Path::new("var/log"), report)?;
     machine_id(root)?;
-    names(root)
+    names(root, report)
 }
 
 /// Takes out what would make all machines of one base pass for one, and two equal bases differ.
@@ -99,7 +99,7 @@ fn remove_all(root: &Root, patterns: &[&str], report: &mut Report) -> Result<(),
     for pattern in patterns {
         for path in matches(root, pattern)? {
             if remove(root, &path)? {
-                report.note(format!("removed /{}", path.display()));
+                report.note(format!("removed {}", shown::path(&path)));
             }
         }
     }
@@ -128,8 +128,9 @@ fn machine_id(root: &Root) -> Result<(), FinaliseError> {
 }
 
 /// The build machine's name must not become every instance's; boot scripts fill the file in, if it is there.
-fn names(root: &Root) -> Result<(), FinaliseError> {
-    write(root, "etc/hostname", 0o644, b"")?;
+fn names(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
+    let why = "every instance gets its own name from the platform";
+    replace(root, "etc/hostname", b"", why, report)?;
     if !exists(root, "etc/hosts") {
         let hosts = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
         write(root, "etc/hosts", 0o644, hosts)?;
@@ -145,7 +146,7 @@ fn truncate_logs(root: &Root, directory: &Path, report: &mut Report) -> Result<(
             Kind::Dir => truncate_logs(root, &path, report)?,
             Kind::File if rotated(&path) => {
                 remove(root, &path)?;
-                report.note(format!("removed /{}", path.display()));
+                report.note(format!("removed {}", shown::path(&path)));
             }
             Kind::File if metadata.size > 0 => {
                 write(root, &path, metadata.mode, b"")?;
@@ -153,7 +154,7 @@ fn truncate_logs(root: &Root, directory: &Path, report: &mut Report) -> Result<(
                     .map_err(at("change the owner of", &path))?;
                 root.chmod(&path, metadata.mode)
                     .map_err(at("change the mode of", &path))?;
-                report.note(format!("emptied /{}", path.display()));
+                report.note(format!("emptied {}", shown::path(&path)));
             }
             _ => {}
         }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use mibe_sandbox::{Kind, Root};
 
 use super::{
-    FinaliseError, Report, at, directory, exists, is_dir, lookup, remove, systemd, text, write,
+    FinaliseError, Report, at, directory, exists, is_dir, lookup, note_loss, remove, replace,
+    shown, systemd, text, write,
 };
 use crate::guest::{self, Init};
 
@@ -87,6 +88,7 @@ impl Distribution {
                 .find(|(name, _)| *name == key)
                 .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
                 .filter(|value| !value.is_empty())
+                .map(shown::name)
         };
         let id = field("ID").unwrap_or_default();
         let like = field("ID_LIKE").unwrap_or_default();
@@ -115,22 +117,31 @@ pub fn lay(
     distribution: &Distribution,
     report: &mut Report,
 ) -> Result<(), FinaliseError> {
-    if !MARKERS.iter().any(|marker| exists(root, marker)) {
+    // The brand's scripts test for a regular file.
+    if !MARKERS.iter().any(|marker| text(root, marker).is_some()) {
         return Err(FinaliseError::NoMarker);
     }
-    for (path, mode) in MOUNT_POINTS {
-        directory(root, path, *mode)?;
-    }
-    write(root, "etc/fstab", 0o644, FSTAB)?;
-    write(root, "etc/mnttab", 0o644, b"")?;
     if distribution.debian_like {
-        for path in DEBIAN_DIRECTORIES {
-            real_directory(root, Path::new(path))?;
+        if let Ok(target) = root.read_link(Path::new("etc")) {
+            return Err(FinaliseError::LinkedEtc { target });
         }
+        for path in DEBIAN_DIRECTORIES {
+            real_directory(root, Path::new(path), report)?;
+        }
+    }
+    for (path, mode) in MOUNT_POINTS {
+        mount_point(root, Path::new(path), *mode, report)?;
+    }
+    let why = "the platform mounts the file systems of an LX zone";
+    replace(root, "etc/fstab", FSTAB, why, report)?;
+    write(root, "etc/mnttab", 0o644, b"")?;
+    let why = "the platform fills it from the metadata of each instance";
+    if distribution.debian_like {
         // The boot script fills these two, but only where they exist as regular files.
-        write(root, "etc/resolv.conf", 0o644, b"")?;
-        write(root, "etc/network/interfaces", 0o644, b"")?;
+        replace(root, "etc/resolv.conf", b"", why, report)?;
+        replace(root, "etc/network/interfaces", b"", why, report)?;
     } else {
+        note_loss(root, Path::new("etc/resolv.conf"), b"", why, report)?;
         remove(root, "etc/resolv.conf")?;
     }
     modes(root)?;
@@ -139,15 +150,47 @@ pub fn lay(
 }
 
 /// Makes `path` a directory of its own, where a link to one stands or nothing does.
-fn real_directory(root: &Root, path: &Path) -> Result<(), FinaliseError> {
-    match lookup(root, path)?.map(|metadata| metadata.kind) {
-        Some(Kind::Dir) => Ok(()),
-        Some(_) => {
-            remove(root, path)?;
-            root.create_dir(path, 0o755).map_err(at("make", path))
+fn real_directory(root: &Root, path: &Path, report: &mut Report) -> Result<(), FinaliseError> {
+    let Some(metadata) = lookup(root, path)? else {
+        return directory(root, path, 0o755);
+    };
+    let was = match metadata.kind {
+        Kind::Dir => return Ok(()),
+        Kind::Symlink => {
+            let target = root.read_link(path).map_err(at("read the link", path))?;
+            format!(
+                "was a link to {}; what is there stays but is no longer found under this name, so lay what is needed into the directory itself",
+                shown::name(target)
+            )
         }
-        None => directory(root, path, 0o755),
+        _ => "was a file".to_owned(),
+    };
+    report.warn(format!(
+        "{} is now an empty directory, because an LX zone of a Debian does not boot unless it is one of its own; it {was}",
+        shown::path(path)
+    ));
+    remove(root, path)?;
+    root.create_dir(path, 0o755).map_err(at("make", path))
+}
+
+/// Makes `path` a directory if it isn't, nor leads to one; nothing could be mounted on a link that leads nowhere.
+fn mount_point(
+    root: &Root,
+    path: &Path,
+    mode: u32,
+    report: &mut Report,
+) -> Result<(), FinaliseError> {
+    if !is_dir(root, path)
+        && let Ok(target) = root.read_link(path)
+    {
+        report.warn(format!(
+            "{} is now an empty directory, because the LX brand mounts on it; it was a link to {}, where no directory is",
+            shown::path(path),
+            shown::name(target)
+        ));
+        remove(root, path)?;
     }
+    directory(root, path, mode)
 }
 
 fn modes(root: &Root) -> Result<(), FinaliseError> {

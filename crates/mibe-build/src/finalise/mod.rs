@@ -8,12 +8,14 @@
 mod checks;
 mod clean;
 mod lx;
+mod shown;
 mod systemd;
 
 use std::io;
 use std::path::Path;
 
 use mibe_sandbox::{Kind, Metadata, Root};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use lx::Distribution;
@@ -43,7 +45,7 @@ impl Report {
 #[derive(Debug, thiserror::Error)]
 pub enum FinaliseError {
     /// A file operation failed.
-    #[error("{action} /{}: {source}", path.display())]
+    #[error("{action} {} in the image: {source}", shown::path(path))]
     Io {
         /// What was tried ("write", "remove").
         action: &'static str,
@@ -54,10 +56,19 @@ pub enum FinaliseError {
     },
     /// The LX brand could not tell what the tree is.
     #[error(
-        "the LX brand boots a zone only if one of these files names its distribution: {}; none is in this image",
+        "the LX brand boots Debian, Ubuntu, Red Hat and its kin (CentOS, Rocky, Alma, Fedora), Alpine and Void, and tells them by one of the files {}; none is in this image. Build on a base of one of these distributions; only if the base truly is one and merely lacks the file, lay the file in through the repository's copy/ (copy/etc/alpine-release, say)",
         lx::MARKERS.join(", ")
     )]
     NoMarker,
+    /// A Debian tree whose /etc is a link: its boot script refuses it, and an empty /etc in its place would be no system.
+    #[error(
+        "/etc is a link to {} in this image, and the LX brand does not boot Debian and its kin with a linked /etc; build on a base where it is a directory",
+        shown::name(target)
+    )]
+    LinkedEtc {
+        /// What the link says.
+        target: std::path::PathBuf,
+    },
 }
 
 /// Finalises the tree of an LX image.
@@ -95,12 +106,12 @@ fn lookup(root: &Root, path: impl AsRef<Path>) -> Result<Option<Metadata>, Final
     }
 }
 
-/// Whether an error only says that nothing stands at the path.
+/// Whether an error only says that nothing stands at the path, be it that links on the way lead in a circle.
 fn absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    ) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
 /// Whether `path`, followed to its end inside the root, is a directory.
@@ -138,6 +149,51 @@ fn write(
 ) -> Result<(), FinaliseError> {
     let path = path.as_ref();
     root.write(path, mode, content).map_err(at("write", path))
+}
+
+/// Writes a root-owned file of mode 0644 that the platform or an instance fills in, and notes what is lost by it: content
+/// other than `content`, or a link.
+fn replace(
+    root: &Root,
+    path: impl AsRef<Path>,
+    content: &[u8],
+    why: &str,
+    report: &mut Report,
+) -> Result<(), FinaliseError> {
+    let path = path.as_ref();
+    note_loss(root, path, content, why, report)?;
+    write(root, path, 0o644, content)
+}
+
+/// Notes what is lost when `content` takes the place of what stands at `path`.
+fn note_loss(
+    root: &Root,
+    path: &Path,
+    content: &[u8],
+    why: &str,
+    report: &mut Report,
+) -> Result<(), FinaliseError> {
+    let lost = match lookup(root, path)? {
+        Some(there) if there.kind == Kind::Symlink => {
+            let target = root.read_link(path).map_err(at("read the link", path))?;
+            format!("was a link to {}", shown::name(target))
+        }
+        Some(there) if there.kind == Kind::File && there.size > 0 => {
+            let same = root
+                .read(path, content.len() as u64)
+                .is_ok_and(|old| old == content);
+            if same {
+                return Ok(());
+            }
+            format!("held {} bytes", there.size)
+        }
+        _ => return Ok(()),
+    };
+    report.note(format!(
+        "replaced {}, which {lost}: {why}",
+        shown::path(path)
+    ));
+    Ok(())
 }
 
 /// Makes a directory (and its parents, 0755) if there is none; leaves an existing one alone.

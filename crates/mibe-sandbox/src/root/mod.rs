@@ -368,14 +368,19 @@ fn user_xattrs(
     list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
     get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
 ) -> io::Result<Vec<(OsString, Vec<u8>)>> {
-    // Most files have none, which costs no memory to find out.
-    let mut names = match list(&mut []) {
-        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Ok(_) => vec![0; XATTR_MAX],
+    // Most files have none, or the ledger's alone, which costs no memory to find out.
+    let mut few = [0; 256];
+    let names = match list(&mut few) {
+        Ok(length) => few[..length].to_vec(),
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(Errno::RANGE) => {
+            let mut names = vec![0; XATTR_MAX];
+            let length = list(&mut names)?;
+            names.truncate(length);
+            names
+        }
         Err(error) => return Err(error.into()),
     };
-    let length = list(&mut names)?;
-    names.truncate(length);
     let mut attributes = Vec::new();
     for name in names.split(|byte| *byte == 0) {
         if !name.starts_with(b"user.") || name.starts_with(ledger::PREFIX) {

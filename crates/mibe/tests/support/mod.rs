@@ -402,7 +402,8 @@ pub fn receive(file: &Path) -> Received {
         let (Some(kind), Some(path)) = (words.next(), words.next()) else {
             continue;
         };
-        if kind.len() != 1 || !path.starts_with('/') {
+        // Extended attributes are files in hidden directories, of a kind that begins with an X.
+        if kind.trim_start_matches('X').len() != 1 || !path.starts_with('/') {
             continue;
         }
         let mut attributes: BTreeMap<String, String> = words
