@@ -6,12 +6,18 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::problem::{Collector, Problem, Problems, Severity};
+use crate::problem::{Collector, Problem, Problems, Severity, Source, Span};
 
 /// Largest `manifest`, `packages`, `delete_packages` and `motd`, in bytes.
 const TEXT_SIZE: u64 = 1 << 20;
+/// Largest `manifest`, in bytes, and longest line of it: a description has at most 10240 characters.
+const MANIFEST_SIZE: u64 = 128 << 10;
+const MANIFEST_LINE: usize = 48 << 10;
+/// Longest line of a list of packages, in bytes. Each word of a line is a place in it that problems may show: without a
+/// bound the time and memory for them would grow with the square of the line.
+const LIST_LINE: usize = 4 << 10;
 /// Largest `customize`, in bytes: scripts that carry an archive in their tail exist.
-const SCRIPT_SIZE: u64 = 64 << 20;
+const SCRIPT_SIZE: u64 = 16 << 20;
 
 /// The script that finishes the image, run as `/root/customize` in the build machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +82,21 @@ impl<'a> Folder<'a> {
         fs::symlink_metadata(self.path(name)).is_ok()
     }
 
-    /// A file of the text kind.
+    /// `motd` or another file whose lines mean nothing.
     pub(crate) fn text(&self, name: &str, problems: &mut Collector) -> Option<Contents> {
         self.file(name, TEXT_SIZE, problems)
+    }
+
+    /// `manifest`.
+    pub(crate) fn manifest(&self, problems: &mut Collector) -> Option<Contents> {
+        let contents = self.file("manifest", MANIFEST_SIZE, problems)?;
+        short_lines("manifest", contents, MANIFEST_LINE, problems)
+    }
+
+    /// A list of packages.
+    pub(crate) fn list(&self, name: &str, problems: &mut Collector) -> Option<Contents> {
+        let contents = self.file(name, TEXT_SIZE, problems)?;
+        short_lines(name, contents, LIST_LINE, problems)
     }
 
     /// Reads a file. Nothing when it isn't there, nothing and a problem when it can't be had.
@@ -247,4 +265,35 @@ mod tests {
         assert_eq!(interpreter(b"echo #!/bin/sh\n"), None);
         assert_eq!(interpreter(b""), None);
     }
+}
+
+/// The contents, unless a line of them is longer than `most` bytes: then a problem that shows it.
+fn short_lines(
+    name: &str,
+    contents: Contents,
+    most: usize,
+    problems: &mut Collector,
+) -> Option<Contents> {
+    let mut start = 0;
+    for (line, number) in contents.bytes.split(|&byte| byte == b'\n').zip(1..) {
+        if line.len() > most {
+            let source = Source {
+                file: name.into(),
+                bytes: &contents.bytes,
+            };
+            let span = Span {
+                start,
+                end: start + line.len(),
+            };
+            problems.push(source.located((), span, number, start).problem(
+                Severity::Error,
+                "long-line",
+                format!("a line of {} bytes; {most} are the most", line.len()),
+                "break it into several lines",
+            ));
+            return None;
+        }
+        start += line.len() + 1;
+    }
+    Some(contents)
 }

@@ -383,7 +383,7 @@ impl Keys<'_> {
                 continue;
             }
             let advice = nearest(&key, KEYS.iter().copied()).map_or_else(
-                || "remove the line, or see the list of keys in the documentation".to_owned(),
+                || "remove the line, or see the table of keys in README.md".to_owned(),
                 |known| format!("did you mean `{known}`?"),
             );
             self.warn(

@@ -115,7 +115,7 @@ impl Recipe {
             return Err(Problems(vec![problem]));
         }
         let mut problems = Collector::default();
-        let fields = folder.text("manifest", &mut problems).and_then(|contents| {
+        let fields = folder.manifest(&mut problems).and_then(|contents| {
             let source = Source {
                 file: "manifest".into(),
                 bytes: &contents.bytes,
@@ -124,7 +124,7 @@ impl Recipe {
             manifest::interpret(assignments, &mut problems)
         });
         let mut list = |name: &str| {
-            let contents = folder.text(name, &mut problems);
+            let contents = folder.list(name, &mut problems);
             contents.map_or_else(Vec::new, |contents| {
                 packages::parse(
                     Source {

@@ -343,6 +343,44 @@ fn print_problems() {
 }
 
 #[test]
+fn a_line_without_end_costs_neither_time_nor_memory() {
+    let started = std::time::Instant::now();
+    for (name, piece) in [
+        ("packages", "a "),
+        ("delete_packages", "b "),
+        ("manifest", "a=;"),
+        ("manifest", "users='x' "),
+    ] {
+        for size in [4000, 40_000, 120_000, 1_000_000] {
+            let repository = Repository::new();
+            let mut text = String::new();
+            if name == "manifest" {
+                text.push_str("name=hello\nversion=1.0\n");
+            }
+            while text.len() < size {
+                text.push_str(piece);
+            }
+            repository.file(name, &text);
+            // Whatever comes of it; long ones are told where they are.
+            let outcome = match repository.read() {
+                Ok(outcome) => outcome.warnings,
+                Err(problems) => problems.0,
+            };
+            if name != "manifest" && size > 4096 {
+                assert!(
+                    outcome
+                        .iter()
+                        .any(|problem| problem.to_string().contains(":1:1: error: a line of")),
+                    "{outcome:?}"
+                );
+            }
+        }
+    }
+    // A square of it would take hours; the bound is for slow machines.
+    assert!(started.elapsed().as_secs() < 60);
+}
+
+#[test]
 fn the_digest_is_that_of_the_content() {
     let make = || {
         let repository = Repository::new();

@@ -175,7 +175,7 @@ impl Line<'_> {
                     after_word,
                     "bad-key",
                     format!("`{word}` begins with a digit, which a key can't"),
-                    "see the list of keys in the documentation",
+                    "see the table of keys in README.md",
                 ));
             }
             self.at += 1;
