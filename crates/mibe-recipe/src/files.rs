@@ -246,27 +246,6 @@ fn interpreter(script: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::interpreter;
-
-    #[test]
-    fn interpreters() {
-        assert_eq!(
-            interpreter(b"#!/usr/bin/bash\nset -e\n").as_deref(),
-            Some("/usr/bin/bash")
-        );
-        assert_eq!(
-            interpreter(b"#! /usr/bin/env bash -e\r\n").as_deref(),
-            Some("/usr/bin/env bash -e")
-        );
-        assert_eq!(interpreter(b"#!/bin/sh").as_deref(), Some("/bin/sh"));
-        assert_eq!(interpreter(b"#!\n"), None);
-        assert_eq!(interpreter(b"echo #!/bin/sh\n"), None);
-        assert_eq!(interpreter(b""), None);
-    }
-}
-
 /// The contents, unless a line of them is longer than `most` bytes: then a problem that shows it.
 fn short_lines(
     name: &str,
@@ -296,4 +275,25 @@ fn short_lines(
         start += line.len() + 1;
     }
     Some(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpreter;
+
+    #[test]
+    fn interpreters() {
+        assert_eq!(
+            interpreter(b"#!/usr/bin/bash\nset -e\n").as_deref(),
+            Some("/usr/bin/bash")
+        );
+        assert_eq!(
+            interpreter(b"#! /usr/bin/env bash -e\r\n").as_deref(),
+            Some("/usr/bin/env bash -e")
+        );
+        assert_eq!(interpreter(b"#!/bin/sh").as_deref(), Some("/bin/sh"));
+        assert_eq!(interpreter(b"#!\n"), None);
+        assert_eq!(interpreter(b"echo #!/bin/sh\n"), None);
+        assert_eq!(interpreter(b""), None);
+    }
 }

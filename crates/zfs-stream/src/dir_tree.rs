@@ -4,9 +4,9 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
@@ -15,6 +15,9 @@ use crate::tree::{DataRange, Device, DirEntry, Identity, Kind, LeftOut, Metadata
 
 /// Open directories kept for the paths below them.
 const MAX_OPEN: usize = 64;
+
+/// Most bytes of an attribute's value, and of the names of all a file has (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+const MAX_XATTR: usize = 64 << 10;
 
 /// A directory of this machine, read with the rights of this process.
 ///
@@ -31,7 +34,6 @@ pub struct DirTree {
     open_path: Vec<u8>,
     /// For [`Tree::for_each_entry`].
     buffer: Vec<MaybeUninit<u8>>,
-    names: Vec<u8>,
     other_xattrs: LeftOut,
 }
 
@@ -44,7 +46,6 @@ impl DirTree {
             open: Vec::new(),
             open_path: Vec::new(),
             buffer: vec![MaybeUninit::uninit(); 64 << 10],
-            names: vec![0; 64 << 10],
             other_xattrs: LeftOut::default(),
         })
     }
@@ -57,12 +58,11 @@ impl DirTree {
     }
 
     /// The directory at `path`, opened.
-    fn directory(&mut self, path: &Path) -> io::Result<&OwnedFd> {
-        let bytes = path.as_os_str().as_bytes();
+    fn directory(&mut self, path: &[u8]) -> io::Result<&OwnedFd> {
         let below = |length: usize, open: &[u8]| {
-            bytes.len() >= length
-                && bytes[..length] == open[..length]
-                && matches!(bytes.get(length), None | Some(b'/'))
+            path.len() >= length
+                && path[..length] == open[..length]
+                && matches!(path.get(length), None | Some(b'/'))
         };
         while let Some((length, _)) = self.open.last() {
             if below(*length, &self.open_path) {
@@ -72,11 +72,15 @@ impl DirTree {
         }
         let mut at = self.open.last().map_or(0, |(length, _)| *length);
         self.open_path.truncate(at);
+        let mut rest = &path[at..];
+        if at > 0 && !rest.is_empty() {
+            rest = &rest[1..];
+        }
         // Name by name: the whole path may be too long, or lead through a symbolic link.
-        for name in bytes[at..]
-            .split(|byte| *byte == b'/')
-            .filter(|name| !name.is_empty())
-        {
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'/');
+            let name = proper_name(&rest[..end.unwrap_or(rest.len())])?;
+            rest = end.map_or(&[], |end| &rest[end + 1..]);
             let directory = self
                 .open
                 .last()
@@ -100,21 +104,32 @@ impl DirTree {
     }
 
     /// The directory that `path` is in, opened, and its name there; `.` for the root.
-    fn place<'a>(&mut self, path: &'a Path) -> io::Result<(&OwnedFd, &'a OsStr)> {
-        if path
-            .components()
-            .any(|part| !matches!(part, Component::Normal(_)))
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a path in the tree",
-            ));
+    fn place<'a>(&mut self, path: &'a Path) -> io::Result<(&OwnedFd, &'a [u8])> {
+        let path = path.as_os_str().as_bytes();
+        if path.is_empty() {
+            return Ok((&self.root, b"."));
         }
-        match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => Ok((self.directory(parent)?, name)),
-            _ => Ok((&self.root, OsStr::new("."))),
-        }
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            // An absolute path has no parent here, nor a proper name before its first slash.
+            Some(0) => return Err(improper()),
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&[][..], path),
+        };
+        let name = proper_name(name)?;
+        Ok((self.directory(parent)?, name))
     }
+}
+
+/// A name, unless it would lead elsewhere than to an entry.
+fn proper_name(name: &[u8]) -> io::Result<&[u8]> {
+    match name {
+        b"" | b"." | b".." => Err(improper()),
+        name => Ok(name),
+    }
+}
+
+fn improper() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a path in the tree")
 }
 
 impl Tree for DirTree {
@@ -143,7 +158,7 @@ impl Tree for DirTree {
         path: &Path,
         each: &mut dyn FnMut(&OsStr, Kind, Option<Identity>),
     ) -> io::Result<()> {
-        self.directory(path)?;
+        self.directory(path.as_os_str().as_bytes())?;
         // The directory stays open for what is below it; nobody else reads it, but it may have been read before.
         let directory = self
             .open
@@ -191,6 +206,22 @@ impl Tree for DirTree {
         )?))
     }
 
+    fn open_regular(&mut self, path: &Path) -> io::Result<(Metadata, Option<File>)> {
+        // The descriptor tells of the very file that will be read, and without another search.
+        match self.open(path) {
+            Ok(file) => Ok((metadata_of(&rustix::fs::fstat(&file)?)?, Some(file))),
+            Err(error) => {
+                // It may be empty, so that it needs not be readable, or another kind of file by now.
+                let metadata = self.metadata(path)?;
+                if metadata.kind == Kind::File && metadata.size > 0 {
+                    Err(error)
+                } else {
+                    Ok((metadata, None))
+                }
+            }
+        }
+    }
+
     fn next_data(&mut self, file: &mut File, offset: u64) -> io::Result<Option<DataRange>> {
         let start = match rustix::fs::seek(&*file, rustix::fs::SeekFrom::Data(offset)) {
             Ok(start) => start,
@@ -211,63 +242,99 @@ impl Tree for DirTree {
     }
 
     fn xattrs(&mut self, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        // Most are of directories, which are listed next and stay open.
+        if let Ok(directory) = self.directory(path.as_os_str().as_bytes()) {
+            let directory = directory.as_fd();
+            let (names, others) = user_names(|names| rustix::fs::flistxattr(directory, names))?;
+            let get = |name: &[u8], value: &mut [u8]| rustix::fs::fgetxattr(directory, name, value);
+            let xattrs = values(names, get)?;
+            return Ok(self.noting(path, others, xattrs));
+        }
         let (directory, name) = self.place(path)?;
         // There is no listxattrat, but a directory can be named by its descriptor.
         let by_name = proc_path(directory, name)?;
-        let listed = rustix::fs::llistxattr(&by_name, &mut self.names[..]);
-        self.user_xattrs(path, listed, |name, value| {
+        let (names, others) = user_names(|names| rustix::fs::llistxattr(&by_name, names))?;
+        let xattrs = values(names, |name, value| {
             rustix::fs::lgetxattr(&by_name, name, value)
-        })
+        })?;
+        Ok(self.noting(path, others, xattrs))
     }
 
     fn xattrs_of(&mut self, file: &mut File, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
-        let listed = rustix::fs::flistxattr(&*file, &mut self.names[..]);
-        self.user_xattrs(path, listed, |name, value| {
+        let (names, others) = user_names(|names| rustix::fs::flistxattr(&*file, names))?;
+        let xattrs = values(names, |name, value| {
             rustix::fs::fgetxattr(&*file, name, value)
-        })
+        })?;
+        Ok(self.noting(path, others, xattrs))
     }
 }
 
 impl DirTree {
-    /// The attributes of which `listed` bytes of names are in `self.names`; `get` reads the value of one.
-    fn user_xattrs(
-        &mut self,
-        path: &Path,
-        listed: rustix::io::Result<usize>,
-        get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
-    ) -> io::Result<Vec<(OsString, Vec<u8>)>> {
-        let length = match listed {
-            Ok(length) => length,
-            Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        let mut xattrs = Vec::new();
-        let mut others = false;
-        for name in self.names[..length]
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty())
-        {
-            if !name.starts_with(b"user.") {
-                others = true;
-                continue;
-            }
-            let mut value = vec![0; 64 << 10];
-            let length = get(name, &mut value[..])?;
-            value.truncate(length);
-            value.shrink_to_fit();
-            xattrs.push((OsStr::from_bytes(name).to_owned(), value));
-        }
+    /// Notes a file that has attributes which are left out.
+    fn noting<X>(&mut self, path: &Path, others: bool, xattrs: X) -> X {
         if others {
             self.other_xattrs.add(|| path.to_owned());
         }
-        Ok(xattrs)
+        xattrs
     }
 }
 
-fn proc_path(directory: &OwnedFd, name: &OsStr) -> io::Result<CString> {
+/// Names of attributes in the `user.` namespace, and whether there are others.
+fn user_names(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<(Vec<OsString>, bool)> {
+    // The kernel allocates as much as it is given room for, every time, and hardly any file has any.
+    let mut small = [0; 256];
+    let mut large = Vec::new();
+    let listed = match list(&mut small) {
+        Ok(length) => small.get(..length),
+        Err(Errno::RANGE) => {
+            large.resize(MAX_XATTR, 0);
+            let length = list(&mut large)?;
+            large.get(..length)
+        }
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut users = Vec::new();
+    let mut others = false;
+    for name in listed
+        .unwrap_or_default()
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        if name.starts_with(b"user.") {
+            users.push(OsStr::from_bytes(name).to_owned());
+        } else {
+            others = true;
+        }
+    }
+    Ok((users, others))
+}
+
+/// Attributes of these names with their values, which `get` reads.
+fn values(
+    names: Vec<OsString>,
+    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+    let with_value = |name: OsString| {
+        let mut value = vec![0; 256];
+        let mut length = get(name.as_bytes(), &mut value);
+        if length == Err(Errno::RANGE) {
+            value.resize(MAX_XATTR, 0);
+            length = get(name.as_bytes(), &mut value);
+        }
+        value.truncate(length?);
+        value.shrink_to_fit();
+        Ok((name, value))
+    };
+    names.into_iter().map(with_value).collect()
+}
+
+fn proc_path(directory: &OwnedFd, name: &[u8]) -> io::Result<CString> {
     use std::os::fd::AsRawFd as _;
     let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name.as_bytes());
+    path.extend_from_slice(name);
     Ok(CString::new(path)?)
 }
 

@@ -140,6 +140,20 @@ pub trait Tree {
     /// Opens a regular file, without following a symbolic link.
     fn open(&mut self, path: &Path) -> io::Result<Self::File>;
 
+    /// What [`Tree::metadata`] and, unless it is empty, [`Tree::open`] give for a file that was listed as a regular one.
+    ///
+    /// Worth implementing where that saves searches by path: the file may then be opened before anything is known
+    /// of it. Without a file if it turns out to be no regular one; an empty one may be given or not.
+    fn open_regular(&mut self, path: &Path) -> io::Result<(Metadata, Option<Self::File>)> {
+        let metadata = self.metadata(path)?;
+        let file = if metadata.kind == Kind::File && metadata.size > 0 {
+            Some(self.open(path)?)
+        } else {
+            None
+        };
+        Ok((metadata, file))
+    }
+
     /// The next range at or after `offset` that may hold data, or `None` if only a hole follows.
     ///
     /// Afterwards the file must be positioned at the range's start. Called only for files whose metadata

@@ -205,16 +205,17 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
         kind: Kind,
         link: Option<u32>,
     ) -> Result<(), WriteError> {
-        let metadata = self.tree.metadata(&self.path).at("read", &self.path)?;
+        let (metadata, mut file) = if kind == Kind::File {
+            let opened = self.tree.open_regular(&self.path);
+            opened.at("open", &self.path)?
+        } else {
+            let metadata = self.tree.metadata(&self.path).at("read", &self.path)?;
+            (metadata, None)
+        };
         if metadata.kind != kind {
             return Err(self.changed("became another kind of file"));
         }
         self.summary.files += 1;
-        let mut file = if kind == Kind::File && metadata.size > 0 {
-            Some(self.tree.open(&self.path).at("open", &self.path)?)
-        } else {
-            None
-        };
         let mut attributes = Attributes {
             mode: metadata.kind.mode_bits() | metadata.mode & 0o7777,
             uid: metadata.uid,
@@ -249,8 +250,9 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
             block_size(size),
             &attributes,
         )?;
-        if let Some(file) = file {
-            self.contents(place.object, file, &metadata)?;
+        match file {
+            Some(file) if size > 0 => self.contents(place.object, file, &metadata)?,
+            _ => {}
         }
         self.spill(place.object)
     }
