@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::Error;
@@ -19,6 +20,12 @@ use mibe_image::library::{self, ImagePaths};
 use mibe_image::manifest::{ImageFile, ImageType, Manifest, Os};
 
 struct Folder(tempfile::TempDir);
+
+/// Tells attempts to write one image apart.
+fn tag() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
+}
 
 impl Folder {
     fn new() -> Self {
@@ -51,7 +58,7 @@ impl Folder {
     ) -> FinishedFile {
         let workers = NonZeroUsize::new(workers).unwrap();
         let mut writer =
-            ImageWriter::with_workers(&self.paths(compression), "test", workers).unwrap();
+            ImageWriter::with_workers(&self.paths(compression), &tag(), workers).unwrap();
         for piece in input.chunks(piece) {
             writer.write_all(piece).unwrap();
             writer.flush().unwrap();
@@ -167,7 +174,7 @@ fn digest_and_sizes_are_those_of_the_file() {
 #[test]
 fn nothing_is_left_of_a_writer_that_is_dropped() {
     let folder = Folder::new();
-    let mut writer = ImageWriter::create(&folder.paths(Compression::Gzip), "test").unwrap();
+    let mut writer = ImageWriter::create(&folder.paths(Compression::Gzip), &tag()).unwrap();
     writer.write_all(&input(3 * CHUNK)).unwrap();
     assert_eq!(folder.names().len(), 1);
     assert!(folder.names()[0].starts_with(".an_image-1.0.zfs.gz."));
@@ -282,7 +289,7 @@ fn a_manifest_of_another_file_is_refused() {
 fn a_folder_that_is_not_there_is_named() {
     let folder = Folder::new();
     let paths = ImagePaths::new(&folder.path().join("missing"), "x", "1", Compression::Gzip);
-    let Err(error) = ImageWriter::create(&paths, "test") else {
+    let Err(error) = ImageWriter::create(&paths, &tag()) else {
         panic!("it wrote into a missing folder")
     };
     assert!(matches!(error, Error::Io { .. }));
@@ -352,7 +359,7 @@ fn no_room() {
         .collect();
     for compression in Compression::ALL {
         let paths = ImagePaths::new(&folder, "x", "1", compression);
-        let mut writer = ImageWriter::create(&paths, "test").unwrap();
+        let mut writer = ImageWriter::create(&paths, &tag()).unwrap();
         let written = writer.write_all(&noise);
         // The error comes with a write or with the end, as fast as threads are; then it stays.
         if let Err(error) = &written {
