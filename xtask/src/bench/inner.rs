@@ -23,6 +23,7 @@ pub fn run(program: &str, arguments: &[String]) -> Result<(), Failure> {
         ("bench", arguments) => bench(&Project::find()?, arguments),
         ("measure", [report, program @ ..]) => measure::inside(Path::new(report), program),
         ("stream", [tree]) => programs::stream(Path::new(tree)),
+        ("drain", []) => programs::drain(),
         ("capture", [tree, file]) => programs::capture(Path::new(tree), Path::new(file)),
         _ => Err(Failure::usage(format!("__{program} is not for people"))),
     }
@@ -90,12 +91,12 @@ fn contests(tree: &Path, scratch: &Scratch) -> Result<Vec<Contest>, Failure> {
             title: "Tree to stream, both into a pipe",
             ours: Rival {
                 name: "mibe stream",
-                program: piped(&[own_program()?, "__stream".into(), tree.into()]),
+                program: piped(&[own_program()?, "__stream".into(), tree.into()])?,
                 file: None,
             },
             theirs: Rival {
                 name: "tar",
-                program: piped(&tar(tree)),
+                program: piped(&tar(tree))?,
                 file: None,
             },
             aims: vec![Aim::Faster(1.0)],
@@ -133,7 +134,7 @@ fn memory(tree: &trees::Tree, scratch: &Scratch) -> Result<Vec<String>, Failure>
     let mut missed = Vec::new();
     for (megabytes, name) in [(200, "200 MB"), (2000, "2 GB")] {
         let copy = trees::of_size(tree, scratch, megabytes)?;
-        let stream = piped(&[own_program()?, "__stream".into(), copy.clone().into()]);
+        let stream = piped(&[own_program()?, "__stream".into(), copy.clone().into()])?;
         let capture = vec![
             own_program()?,
             "__capture".into(),
@@ -176,13 +177,15 @@ fn tar(tree: &Path) -> Vec<OsString> {
     ]
 }
 
-/// GNU tar does not read files when it sees that it writes to /dev/null; a pipe is fair to both.
-fn piped(program: &[OsString]) -> Vec<OsString> {
-    let mut shell: Vec<OsString> = ["sh", "-c", "\"$@\" | cat > /dev/null", "sh"]
+/// GNU tar does not read files when it sees that it writes to /dev/null; a pipe is fair to both, of the size that a
+/// build has between its two processes.
+fn piped(program: &[OsString]) -> Result<Vec<OsString>, Failure> {
+    let mut shell: Vec<OsString> = ["sh", "-c", "\"$@\" | \"$0\" __drain"]
         .map(OsString::from)
         .to_vec();
+    shell.push(own_program()?);
     shell.extend_from_slice(program);
-    shell
+    Ok(shell)
 }
 
 fn into_file(program: &[OsString], filter: &str, file: &Path) -> Vec<OsString> {

@@ -1,7 +1,7 @@
 //! The programs that are measured: the libraries with as little around them as mibe has.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -19,6 +19,20 @@ pub fn stream(tree: &Path) -> Result<(), Failure> {
     let mut out = File::from(out.context(|| "can't write to standard output".to_owned())?);
     write(tree, &mut out)?;
     out.flush().context(|| "can't write the stream".to_owned())
+}
+
+/// Reads standard input to its end, as the process of a build does that takes the stream from the one that makes it.
+pub fn drain() -> Result<(), Failure> {
+    let mut input = io::stdin().lock();
+    // As large as any user's pipe may be; the kernel's default holds half a record.
+    let _ = nix::fcntl::fcntl(&input, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20));
+    let mut buffer = vec![0; 1 << 18];
+    while input
+        .read(&mut buffer)
+        .context(|| "can't read the stream".to_owned())?
+        > 0
+    {}
+    Ok(())
 }
 
 /// Writes the .zfs.gz of a tree, digested and synced, as a build does.
