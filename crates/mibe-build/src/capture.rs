@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use zfs_stream::{
-    DataRange, Device, DirEntry, FilesystemOptions, Identity, Metadata, Tree, write_filesystem,
+    DataRange, Device, DirEntry, FilesystemOptions, Identity, Metadata, Tree,
+    write_filesystem_threaded,
 };
 
 /// What the stream is to say of itself.
@@ -190,6 +191,7 @@ impl Tree for Zonepath<'_> {
             Err(Errno::NXIO) => return Ok(None),
             // A file system that knows no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                seek(&*file, SeekFrom::Start(offset))?;
                 return Ok(Some(DataRange {
                     start: offset,
                     end: u64::MAX,
@@ -222,7 +224,11 @@ impl Tree for Zonepath<'_> {
 /// # Errors
 ///
 /// A file could not be read, changed while it was read, or `out` could not be written; the text names the path.
-pub fn capture(root: &Root, options: &CaptureOptions, out: impl Write) -> Result<Captured, String> {
+pub fn capture(
+    root: &Root,
+    options: &CaptureOptions,
+    out: impl Write + Send,
+) -> Result<Captured, String> {
     let mut tree = Zonepath {
         root,
         epoch: options.epoch,
@@ -239,7 +245,7 @@ pub fn capture(root: &Root, options: &CaptureOptions, out: impl Write) -> Result
         to_guid: guid,
         creation_time: options.epoch.max(0) as u64,
     };
-    let summary = write_filesystem(&mut tree, out, &settings, &mut |_| {})
+    let summary = write_filesystem_threaded(&mut tree, out, &settings, &mut |_| {})
         .map_err(|error| error.to_string())?;
     Ok(Captured {
         guid,

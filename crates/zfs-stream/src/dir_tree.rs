@@ -72,15 +72,16 @@ impl DirTree {
         }
         let mut at = self.open.last().map_or(0, |(length, _)| *length);
         self.open_path.truncate(at);
-        let mut rest = &path[at..];
-        if at > 0 && !rest.is_empty() {
-            rest = &rest[1..];
-        }
+        let mut rest = match &path[at..] {
+            [] => None,
+            [b'/', rest @ ..] if at > 0 => Some(rest),
+            rest => Some(rest),
+        };
         // Name by name: the whole path may be too long, or lead through a symbolic link.
-        while !rest.is_empty() {
-            let end = rest.iter().position(|byte| *byte == b'/');
-            let name = proper_name(&rest[..end.unwrap_or(rest.len())])?;
-            rest = end.map_or(&[], |end| &rest[end + 1..]);
+        while let Some(names) = rest {
+            let slash = names.iter().position(|byte| *byte == b'/');
+            let name = proper_name(&names[..slash.unwrap_or(names.len())])?;
+            rest = slash.map(|slash| &names[slash + 1..]);
             let directory = self
                 .open
                 .last()
@@ -209,7 +210,11 @@ impl Tree for DirTree {
     fn open_regular(&mut self, path: &Path) -> io::Result<(Metadata, Option<File>)> {
         // The descriptor tells of the very file that will be read, and without another search.
         match self.open(path) {
-            Ok(file) => Ok((metadata_of(&rustix::fs::fstat(&file)?)?, Some(file))),
+            Ok(file) => {
+                let metadata = metadata_of(&rustix::fs::fstat(&file)?)?;
+                let file = (metadata.kind == Kind::File).then_some(file);
+                Ok((metadata, file))
+            }
             Err(error) => {
                 // It may be empty, so that it needs not be readable, or another kind of file by now.
                 let metadata = self.metadata(path)?;

@@ -1,11 +1,12 @@
 //! `zfs send` streams with no ZFS present.
 //!
-//! [`write_filesystem`] turns any [`Tree`] (for one, a [`DirTree`]: a directory of this machine)
+//! [`write_filesystem`] (and, on two processors, [`write_filesystem_threaded`]) turns any [`Tree`] (for one, a
+//! [`DirTree`]: a directory of this machine)
 //! into a full stream of a ZPL version 5 file system that every illumos since 2013 and every
 //! OpenZFS receives: blocks of at most 128 KiB, 512-byte dnodes, nothing compressed or embedded,
 //! no feature but spill blocks.
 //!
-//! The crate is laid out so that what is known of the format ([`format`]) is said once, for the
+//! The crate is laid out so that what is known of the format ([`mod@format`]) is said once, for the
 //! writer and for readers. It knows nothing of images and never prints.
 
 mod dir_tree;
@@ -15,4 +16,6 @@ mod write;
 
 pub use dir_tree::DirTree;
 pub use tree::{DataRange, Device, DirEntry, Identity, Kind, LeftOut, Metadata, Tree};
-pub use write::{FilesystemOptions, Progress, Summary, WriteError, write_filesystem};
+pub use write::{
+    FilesystemOptions, Progress, Summary, WriteError, write_filesystem, write_filesystem_threaded,
+};

@@ -61,8 +61,8 @@ impl Fletcher4 {
 
     /// Takes in `count` words of which the state after them and none before them is known
     /// (`fletcher_4_incremental_combine`).
-    fn append(&mut self, Self([more_a, more_b, more_c, more_d]): Self, count: u64) {
-        let [a, b, c, d] = self.0;
+    fn append(&mut self, Self(more): Self, count: u64) {
+        let [sum, second, third, fourth] = self.0;
         // How often a sum of before comes into the one after it, the second after it and the third.
         let n = u128::from(count);
         let once = count;
@@ -71,15 +71,17 @@ impl Fletcher4 {
         let thrice = (n * (n + 1) / 2 * (n + 2) / 3) as u64;
         let times = u64::wrapping_mul;
         self.0 = [
-            a.wrapping_add(more_a),
-            b.wrapping_add(times(a, once)).wrapping_add(more_b),
-            c.wrapping_add(times(b, once))
-                .wrapping_add(times(a, twice))
-                .wrapping_add(more_c),
-            d.wrapping_add(times(c, once))
-                .wrapping_add(times(b, twice))
-                .wrapping_add(times(a, thrice))
-                .wrapping_add(more_d),
+            more[0].wrapping_add(sum),
+            more[1].wrapping_add(second).wrapping_add(times(sum, once)),
+            more[2]
+                .wrapping_add(third)
+                .wrapping_add(times(second, once))
+                .wrapping_add(times(sum, twice)),
+            more[3]
+                .wrapping_add(fourth)
+                .wrapping_add(times(third, once))
+                .wrapping_add(times(second, twice))
+                .wrapping_add(times(sum, thrice)),
         ];
     }
 

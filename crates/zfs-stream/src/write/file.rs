@@ -1,9 +1,10 @@
 //! Contents of regular files.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::filesystem::Filesystem;
+use super::output::Output;
 use super::{At as _, WriteError};
 use crate::format::znode::ObjectType;
 use crate::format::{MAX_BLOCK, SECTOR};
@@ -149,7 +150,7 @@ fn changed(path: &Path, what: &'static str) -> WriteError {
     }
 }
 
-impl<T: Tree, W: Write> Filesystem<'_, T, W> {
+impl<T: Tree, O: Output> Filesystem<'_, T, O> {
     /// Writes the blocks of a regular file that is not empty.
     pub(super) fn contents(
         &mut self,

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,6 +13,7 @@ use std::rc::Rc;
 use super::file::block_size;
 use super::links::Links;
 use super::listing::{Children, DirectorySource, Listing, child_path, name_problem};
+use super::output::{Output, Records};
 use super::records::{NewObject, RecordWriter};
 use super::survey::Survey;
 use super::system::{self, ROOT};
@@ -27,9 +27,9 @@ use crate::format::znode::{BONUS_SA, FLAG_XATTR, MAX_TARGET, ObjectType, dirent,
 use crate::tree::{Kind, Metadata, Tree};
 
 /// Writes a file system.
-pub(super) struct Filesystem<'a, T, W> {
+pub(super) struct Filesystem<'a, T, O> {
     pub(super) tree: &'a mut T,
-    pub(super) out: RecordWriter<W>,
+    pub(super) out: RecordWriter<O>,
     /// What is being written, relative to the root.
     pub(super) path: PathBuf,
     pub(super) progress: Progress,
@@ -102,11 +102,12 @@ struct Place<'a> {
     object: u64,
 }
 
-impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
+impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
     /// Starts the stream.
     pub fn start(
         tree: &'a mut T,
-        out: W,
+        output: O,
+        records: Records,
         options: &FilesystemOptions,
         survey: Survey,
         report: &'a mut dyn FnMut(Progress),
@@ -123,7 +124,7 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
             from_guid: 0.into(),
             to_name,
         };
-        let mut out = RecordWriter::new(out, &begin);
+        let mut out = RecordWriter::new(output, records, &begin);
         system::write(&mut out)?;
         Ok(Self {
             tree,
@@ -455,8 +456,8 @@ impl<'a, T: Tree, W: io::Write> Filesystem<'a, T, W> {
 }
 
 /// Announces an object with its attributes.
-fn announce<W: io::Write>(
-    out: &mut RecordWriter<W>,
+fn announce<O: Output>(
+    out: &mut RecordWriter<O>,
     znodes: &mut Znodes,
     (number, object_type): (u64, ObjectType),
     block_size: usize,

@@ -4,6 +4,7 @@ mod file;
 mod filesystem;
 mod links;
 mod listing;
+mod output;
 mod records;
 mod survey;
 mod system;
@@ -12,11 +13,25 @@ mod znode;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use thiserror::Error;
 
+use self::filesystem::Filesystem;
+use self::output::{Records, Remote, Sealer};
+use self::survey::Survey;
 use crate::format::record::MAX_TO_NAME;
 use crate::tree::{LeftOut, Tree};
+
+/// Bytes of records after which they are written out: few enough to be in the processor's cache still.
+const BATCH: usize = 64 << 10;
+
+/// The same where another thread does that, so that the two seldom wait for each other.
+const THREAD_BATCH: usize = 1 << 20;
+
+/// Batches on their way between the threads or waiting.
+const SPARE_BATCHES: usize = 3;
 
 /// What a stream says of itself.
 #[derive(Debug, Clone)]
@@ -90,6 +105,9 @@ pub enum WriteError {
     /// The stream could not be written out.
     #[error("can't write the stream: {0}")]
     Output(#[source] io::Error),
+    /// The thread that writes the stream could not be started.
+    #[error("can't start a thread to write the stream: {0}")]
+    Thread(#[source] io::Error),
     /// The options make no stream.
     #[error("can't start a stream: {0}")]
     Options(&'static str),
@@ -138,6 +156,61 @@ pub fn write_filesystem<T: Tree, W: io::Write>(
     options: &FilesystemOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, WriteError> {
+    check(options)?;
+    let survey = Survey::of(tree)?;
+    let (output, records) = (Sealer::new(out), Records::new(BATCH));
+    Filesystem::start(tree, output, records, options, survey, progress)?.write()
+}
+
+/// The same as [`write_filesystem`], with the same stream for an outcome, but checksums and writes it from another
+/// thread while the tree is read on in this one. That takes less time where there is more than one processor,
+/// most of all if `out` keeps its writers waiting.
+///
+/// `progress` and the tree stay in this thread; what was counted as done may be up to 4 MiB ahead of what was
+/// written. If `out` panics, so does this.
+///
+/// # Memory
+///
+/// 4.5 MiB more.
+pub fn write_filesystem_threaded<T: Tree, W: io::Write + Send>(
+    tree: &mut T,
+    out: W,
+    options: &FilesystemOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, WriteError> {
+    check(options)?;
+    let survey = Survey::of(tree)?;
+    let (full_to, full) = mpsc::channel();
+    let (empty_to, empty) = mpsc::channel();
+    for _ in 0..SPARE_BATCHES {
+        // Its receiver is right here.
+        let _ = empty_to.send(Records::new(THREAD_BATCH));
+    }
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("zfs-stream".to_owned())
+            .spawn_scoped(scope, move || {
+                output::serve(Sealer::new(out), &full, &empty_to)
+            })
+            .map_err(WriteError::Thread)?;
+        let output = Remote {
+            full: full_to,
+            empty,
+        };
+        let records = Records::new(THREAD_BATCH);
+        let written = Filesystem::start(tree, output, records, options, survey, progress)
+            .and_then(Filesystem::write);
+        // Nothing more can come by now, so the thread ends.
+        match thread.join() {
+            Ok(Ok(())) => written,
+            // If it wasn't this that had the writing stop, it happened earlier in the stream.
+            Ok(Err(error)) => Err(error),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn check(options: &FilesystemOptions) -> Result<(), WriteError> {
     if options.to_name.len() > MAX_TO_NAME {
         return Err(WriteError::Options(
             "the snapshot's name has more than 255 bytes",
@@ -153,6 +226,5 @@ pub fn write_filesystem<T: Tree, W: io::Write>(
     if options.to_guid == 0 {
         return Err(WriteError::Options("a snapshot's guid can't be 0"));
     }
-    let survey = survey::Survey::of(tree)?;
-    filesystem::Filesystem::start(tree, out, options, survey, progress)?.write()
+    Ok(())
 }

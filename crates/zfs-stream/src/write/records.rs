@@ -1,31 +1,20 @@
-//! Puts records together in one large buffer, checksums them and writes them out.
-
-use std::io;
+//! Puts records together in batches.
 
 use zerocopy::IntoBytes;
 
 use super::WriteError;
-use crate::format::fletcher4::Fletcher4;
+use super::output::{Output, Records};
+use crate::format::SECTOR;
 use crate::format::record::{self, Begin, End, HEADER, Object, RecordType, Spill, Write};
 use crate::format::znode::ObjectType;
-use crate::format::{MAX_BLOCK, SECTOR};
 
-/// The buffer is written out when it holds this much.
-const FLUSH_AT: usize = 64 << 10;
-
-/// Longest record: a header and a block.
-const MAX_RECORD: usize = HEADER + MAX_BLOCK;
-
-/// Writes records, each checksummed into the one running checksum of the stream.
-pub(super) struct RecordWriter<W> {
-    out: W,
-    /// Room for a record beyond what it takes to be written out.
-    buffer: Box<[u8]>,
-    /// How much of the buffer is to be written out.
-    filled: usize,
-    checksum: Fletcher4,
+/// Writes records, one after the other.
+pub(super) struct RecordWriter<O> {
+    output: O,
+    records: Records,
     to_guid: u64,
-    written: u64,
+    /// Bytes sent to the output.
+    sent: u64,
 }
 
 /// An object to be announced.
@@ -38,21 +27,17 @@ pub(super) struct NewObject<'a> {
     pub has_spill: bool,
 }
 
-impl<W: io::Write> RecordWriter<W> {
-    /// Starts a stream.
-    pub fn new(out: W, begin: &Begin) -> Self {
+impl<O: Output> RecordWriter<O> {
+    /// Starts a stream; `records` is the first to be sent.
+    pub fn new(output: O, records: Records, begin: &Begin) -> Self {
         let mut writer = Self {
-            out,
-            buffer: vec![0; FLUSH_AT + MAX_RECORD].into_boxed_slice(),
-            filled: 0,
-            checksum: Fletcher4::default(),
+            output,
+            records,
             to_guid: begin.to_guid.get(),
-            written: 0,
+            sent: 0,
         };
-        // BEGIN alone has no checksum of its own.
         writer.header(RecordType::Begin, begin.as_bytes());
-        writer.checksum.update(&writer.buffer[..HEADER]);
-        writer.filled = HEADER;
+        writer.records.push(HEADER);
         writer
     }
 
@@ -124,22 +109,22 @@ impl<W: io::Write> RecordWriter<W> {
         self.seal(length)
     }
 
-    /// Ends the stream and flushes it; returns its length in bytes.
+    /// Ends the stream; returns its length in bytes.
     pub fn finish(mut self) -> Result<u64, WriteError> {
         let body = End {
-            checksum: self.checksum.0.map(Into::into),
+            // Known to the output only.
+            checksum: [0.into(); 4],
             to_guid: self.to_guid.into(),
         };
         self.header(RecordType::End, body.as_bytes());
-        self.seal(0)?;
-        self.flush()?;
-        self.out.flush().map_err(WriteError::Output)?;
-        Ok(self.written)
+        self.records.push(HEADER);
+        self.send()?;
+        Ok(self.sent)
     }
 
     /// Puts the header of the next record in its place.
     fn header(&mut self, record_type: RecordType, body: &[u8]) {
-        let header = &mut self.buffer[self.filled..self.filled + HEADER];
+        let header = &mut self.records.next()[..HEADER];
         header[..4].copy_from_slice(&(record_type as u32).to_le_bytes());
         header[4..8].fill(0);
         fill_from(&mut header[8..], body);
@@ -147,32 +132,22 @@ impl<W: io::Write> RecordWriter<W> {
 
     /// Where the payload of the next record goes.
     fn payload(&mut self, length: usize) -> &mut [u8] {
-        let start = self.filled + HEADER;
-        &mut self.buffer[start..start + length]
+        &mut self.records.next()[HEADER..HEADER + length]
     }
 
-    /// Checksums the next record, which makes it the last one.
+    /// Makes the next record, of that much payload, the last one.
     fn seal(&mut self, payload: usize) -> Result<(), WriteError> {
-        let end = self.filled + HEADER + payload;
-        let (head, rest) = self.buffer[self.filled..end].split_at_mut(record::CHECKSUM_AT);
-        self.checksum.update(head);
-        rest[..32].copy_from_slice(&self.checksum.to_bytes());
-        self.checksum.update(rest);
-        self.filled = end;
-        if self.filled < FLUSH_AT {
-            Ok(())
+        self.records.push(HEADER + payload);
+        if self.records.is_full() {
+            self.send()
         } else {
-            self.flush()
+            Ok(())
         }
     }
 
-    fn flush(&mut self) -> Result<(), WriteError> {
-        self.out
-            .write_all(&self.buffer[..self.filled])
-            .map_err(WriteError::Output)?;
-        self.written += self.filled as u64;
-        self.filled = 0;
-        Ok(())
+    fn send(&mut self) -> Result<(), WriteError> {
+        self.sent += self.records.filled() as u64;
+        self.output.send(&mut self.records)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The objects every file system has: master node, delete queue, system attributes.
 
-use std::io;
-
 use super::WriteError;
 use super::filesystem::salt;
+use super::output::Output;
 use super::records::{NewObject, RecordWriter};
 use super::zap::{Entry, Source, Value, Zap};
 use super::znode;
@@ -18,7 +17,7 @@ const SA_LAYOUTS: u64 = 5;
 pub(super) const ROOT: u64 = 6;
 
 /// Writes these objects.
-pub(super) fn write<W: io::Write>(out: &mut RecordWriter<W>) -> Result<(), WriteError> {
+pub(super) fn write<O: Output>(out: &mut RecordWriter<O>) -> Result<(), WriteError> {
     let number = |name: &str, value: u64| (name.to_owned(), 8, value.to_be_bytes().to_vec());
     let master = [
         ("VERSION", ZPL_VERSION),
@@ -82,8 +81,8 @@ impl Source for Table {
     }
 }
 
-fn table<W: io::Write>(
-    out: &mut RecordWriter<W>,
+fn table<O: Output>(
+    out: &mut RecordWriter<O>,
     number: u64,
     object_type: ObjectType,
     entries: Vec<(String, u8, Vec<u8>)>,

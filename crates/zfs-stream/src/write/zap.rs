@@ -3,11 +3,10 @@
 //! A fat ZAP is written from its entries sorted by hash, leaf by leaf, so that none but the leaf at hand is
 //! in memory, however large the directory.
 
-use std::io;
-
 use zerocopy::IntoBytes;
 
 use super::WriteError;
+use super::output::Output;
 use super::records::RecordWriter;
 use crate::format::zap::{
     ARRAY_BYTES, ArrayChunk, BLOCK_HEADER, BLOCK_LEAF, BLOCK_MICRO, CHAIN_END, CHUNK,
@@ -149,11 +148,11 @@ impl Zap {
     }
 
     /// Writes the object's blocks.
-    pub fn write<W: io::Write>(
+    pub fn write<O: Output>(
         &self,
         source: &impl Source,
         object: (u64, ObjectType),
-        out: &mut RecordWriter<W>,
+        out: &mut RecordWriter<O>,
     ) -> Result<(), WriteError> {
         match &self.form {
             Form::Micro(size) => out.block(object, 0, *size, |block| {
@@ -196,12 +195,12 @@ impl Zap {
         }
     }
 
-    fn write_fat<W: io::Write>(
+    fn write_fat<O: Output>(
         &self,
         fat: &Fat,
         source: &impl Source,
         object: (u64, ObjectType),
-        out: &mut RecordWriter<W>,
+        out: &mut RecordWriter<O>,
     ) -> Result<(), WriteError> {
         let embedded = fat.shift == EMBEDDED_SHIFT;
         let table_blocks = if embedded {

@@ -1,11 +1,13 @@
 //! A directory of this machine.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use zfs_stream::{DirTree, write_filesystem};
+use zfs_stream::{DirTree, Kind, Tree as _, write_filesystem};
 
 use crate::support::{escape, options, receive, sha256, shown, stream_of};
 
@@ -157,4 +159,124 @@ fn user_attributes() {
     let received = &receive(&[stream])[0];
     assert_eq!(received.raw("/file<xattr>/user.large", "blksz"), "3072");
     assert_eq!(received.raw("/file<xattr>/user.small", "blksz"), "512");
+}
+
+/// Attributes that need more room than is tried at first, by name and by value, and those of a directory and an
+/// empty file.
+#[test]
+fn attributes_of_all_lengths() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let root = directory.path();
+    fs::create_dir(root.join("dir")).unwrap();
+    fs::write(root.join("empty"), b"").unwrap();
+    fs::write(root.join("file"), b"content").unwrap();
+    let lengths = [0, 1, 255, 256, 257, 1000];
+    let name = |length: usize| format!("user.{}{length}", "n".repeat(100));
+    for path in ["dir", "empty", "file"] {
+        for length in lengths {
+            let (path, value) = (root.join(path), vec![7; length]);
+            rustix::fs::setxattr(&path, name(length), &value, rustix::fs::XattrFlags::empty())
+                .unwrap();
+        }
+    }
+    let mut tree = DirTree::new(root).unwrap();
+    let expected: Vec<_> = lengths
+        .iter()
+        .map(|length| (OsString::from(name(*length)), vec![7; *length]))
+        .collect();
+    let sorted = |mut xattrs: Vec<(OsString, Vec<u8>)>| {
+        xattrs.sort_by_key(|(_, value)| value.len());
+        xattrs
+    };
+    for path in ["dir", "empty", "file"].map(Path::new) {
+        assert_eq!(sorted(tree.xattrs(path).unwrap()), expected, "{path:?}");
+        if path != Path::new("dir") {
+            let mut file = tree.open(path).unwrap();
+            let xattrs = tree.xattrs_of(&mut file, path).unwrap();
+            assert_eq!(sorted(xattrs), expected, "{path:?}");
+        }
+    }
+    let received = &receive(&[stream_of(&mut tree)])[0];
+    for path in ["dir", "empty", "file"] {
+        let path = format!("/{path}<xattr>/{}", name(1000));
+        assert_eq!(received.raw(&path, "blksz"), "1024");
+    }
+}
+
+#[test]
+fn opening_what_was_a_regular_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir(root.join("dir")).unwrap();
+    fs::write(root.join("dir/file"), b"content").unwrap();
+    symlink("dir/file", root.join("link")).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        mode,
+        0,
+    )
+    .unwrap();
+    let mut tree = DirTree::new(root).unwrap();
+    let (metadata, file) = tree.open_regular(Path::new("dir/file")).unwrap();
+    assert_eq!((metadata.kind, metadata.size), (Kind::File, 7));
+    let mut content = String::new();
+    file.unwrap().read_to_string(&mut content).unwrap();
+    assert_eq!(content, "content");
+    for (path, kind) in [
+        ("dir", Kind::Directory),
+        ("link", Kind::Symlink),
+        ("fifo", Kind::Fifo),
+    ] {
+        let (metadata, file) = tree.open_regular(Path::new(path)).unwrap();
+        assert_eq!(metadata.kind, kind, "{path}");
+        assert!(file.is_none(), "{path}");
+    }
+    let error = tree.open_regular(Path::new("dir/none")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn paths_stay_in_the_tree() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("a/b")).unwrap();
+    fs::create_dir(directory.path().join("tree")).unwrap();
+    fs::create_dir_all(directory.path().join("tree/a/b")).unwrap();
+    symlink("../a", directory.path().join("tree/out")).unwrap();
+    let mut tree = DirTree::new(&directory.path().join("tree")).unwrap();
+    for path in ["", "a", "a/b"] {
+        assert!(tree.metadata(Path::new(path)).is_ok(), "{path}");
+        assert!(tree.read_dir(Path::new(path)).is_ok(), "{path}");
+    }
+    for path in [
+        "..",
+        "../a",
+        "a/..",
+        "a/../a",
+        "a/b/../../../a",
+        ".",
+        "a/.",
+        "a//b",
+        "/",
+        "/etc",
+        "/etc/passwd",
+        "a/",
+    ] {
+        for result in [
+            tree.metadata(Path::new(path)).map(drop),
+            tree.read_dir(Path::new(path)).map(drop),
+            tree.xattrs(Path::new(path)).map(drop),
+            tree.open_regular(Path::new(path)).map(drop),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
+        }
+    }
+    for path in ["out/b", "out"] {
+        assert!(tree.read_dir(Path::new(path)).is_err(), "{path}");
+    }
+    assert!(tree.metadata(Path::new("out/b")).is_err());
+    assert!(tree.metadata(Path::new("out")).is_ok());
 }

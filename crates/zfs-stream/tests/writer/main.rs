@@ -12,3 +12,4 @@ mod faults;
 mod kinds;
 mod properties;
 mod support;
+mod threaded;

@@ -8,7 +8,7 @@ use std::path::Path;
 use camino::Utf8Path;
 use mibe_image::file::{Compression, ImageWriter};
 use mibe_image::library::ImagePaths;
-use zfs_stream::{DirTree, FilesystemOptions, write_filesystem};
+use zfs_stream::{DirTree, FilesystemOptions, write_filesystem_threaded};
 
 use crate::failure::{Context, Failure};
 
@@ -54,14 +54,14 @@ pub fn capture(tree: &Path, file: &Path) -> Result<(), Failure> {
     fs::hard_link(written, file).context(|| format!("can't link {}", file.display()))
 }
 
-fn write(tree: &Path, out: &mut impl Write) -> Result<(), Failure> {
+fn write(tree: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {
     let options = FilesystemOptions {
         to_name: "bench/tree@final".to_owned(),
         to_guid: 1,
         creation_time: 0,
     };
     let mut source = DirTree::new(tree).context(|| format!("can't read {}", tree.display()))?;
-    write_filesystem(&mut source, out, &options, &mut |_| ())
+    write_filesystem_threaded(&mut source, out, &options, &mut |_| ())
         .context(|| format!("can't write the stream of {}", tree.display()))?;
     Ok(())
 }
