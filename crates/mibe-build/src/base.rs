@@ -81,11 +81,6 @@ impl BaseRef {
         }
         Ok(Self::Image(name.to_owned()))
     }
-
-    /// Whether a Linux machine comes of it for certain.
-    pub fn is_linux(&self) -> bool {
-        !matches!(self, Self::Image(_))
-    }
 }
 
 impl fmt::Display for BaseRef {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use mibe_image::file::hex;
 use mibe_sandbox::{Kind, Root};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -349,14 +350,4 @@ impl ContentDigest {
         self.hash.update((bytes.len() as u64).to_le_bytes());
         self.hash.update(bytes);
     }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mibe_sandbox::{Kind, Root};
+use mibe_sandbox::{Kind, Root, path_bytes};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -33,25 +33,6 @@ pub enum EntryKind {
     File,
     /// A symbolic link with its target.
     Symlink(#[serde(with = "path_bytes")] PathBuf),
-}
-
-/// Names are any bytes, which JSON strings can't hold: they travel as arrays of bytes.
-mod path_bytes {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-    use std::path::{Path, PathBuf};
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        path.as_os_str().as_bytes().serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(PathBuf::from(OsString::from_vec(Vec::deserialize(
-            deserializer,
-        )?)))
-    }
 }
 
 /// Why an entry could not be laid.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::path_bytes;
+
 /// How a sandbox gets the ownership of its files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,24 +164,7 @@ impl Cancel {
     }
 }
 
-/// Paths and arguments are any bytes, JSON strings are not: they travel as arrays of bytes.
-mod path_bytes {
-    use super::{OsString, OsStringExt, PathBuf};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::os::unix::ffi::OsStrExt;
-    use std::path::Path;
-
-    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        path.as_os_str().as_bytes().serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(PathBuf::from(OsString::from_vec(Vec::deserialize(
-            deserializer,
-        )?)))
-    }
-}
-
+/// Arguments travel as paths do, see [`path_bytes`].
 mod byte_list {
     use super::{OsString, OsStringExt};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

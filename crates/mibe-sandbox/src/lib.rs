@@ -36,6 +36,7 @@ mod metadata;
 mod mounts;
 mod namespaces;
 mod order;
+pub mod path_bytes;
 mod probe;
 mod resolver;
 mod root;

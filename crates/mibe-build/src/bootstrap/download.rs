@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use mibe_image::file::hex;
 use mibe_sandbox::Cancel;
 use sha2::{Digest as _, Sha256};
 
@@ -197,7 +198,7 @@ impl Fetcher {
                 wanted.size
             )));
         }
-        let sha256 = crate::capture::hex(&hash.finalize());
+        let sha256 = hex(&hash.finalize());
         if sha256 != wanted.sha256 {
             return Err(wrong(format!(
                 "its SHA-256 is {sha256}, and the signed index says {}",
@@ -353,7 +354,7 @@ fn is_there(wanted: &Wanted) -> bool {
         let mut buffer = vec![0; 1 << 16];
         loop {
             match file.read(&mut buffer)? {
-                0 => return Ok(crate::capture::hex(&hash.finalize()) == wanted.sha256),
+                0 => return Ok(hex(&hash.finalize()) == wanted.sha256),
                 count => hash.update(&buffer[..count]),
             }
         }

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mibe_image::file::hex;
 use mibe_image::progress::Event;
 use mibe_sandbox::{Command, JobFiles, Outcome};
 use sha2::{Digest as _, Sha256};
@@ -17,7 +18,6 @@ use crate::bootstrap::mirror::{self, Mirror};
 use crate::bootstrap::release::{Keyring, Release};
 use crate::bootstrap::resolve::{self, Chosen};
 use crate::bootstrap::{DebianError, architecture};
-use crate::capture::hex;
 use crate::error::BuildError;
 use crate::journal::{Entry, Record};
 use crate::machine::outcome_in_words;

@@ -11,8 +11,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use writer::{FinishedFile, ImageWriter};
-pub(crate) use writer::{create_draft, hex};
+pub(crate) use writer::create_draft;
+pub use writer::{FinishedFile, ImageWriter, hex};
 
 /// Bytes of input in one gzip member. Twice as many gain 0.15 % and cost twice the memory.
 pub const CHUNK: usize = 512 << 10;

@@ -392,8 +392,8 @@ pub(crate) fn create_draft(path: &Utf8Path) -> io::Result<NamedTempFile> {
         .tempfile_in(folder)
 }
 
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal, two digits a byte, as manifests and indexes have digests.
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
