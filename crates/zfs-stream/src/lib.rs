@@ -11,6 +11,7 @@
 
 mod dir_tree;
 pub mod format;
+pub mod read;
 mod tree;
 mod write;
 

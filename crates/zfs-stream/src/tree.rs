@@ -36,6 +36,21 @@ impl Kind {
             Kind::Socket => 0o140_000,
         }
     }
+
+    /// The type of a mode, if there is one.
+    pub fn of_mode(mode: u32) -> Option<Self> {
+        [
+            Kind::File,
+            Kind::Directory,
+            Kind::Symlink,
+            Kind::CharDevice,
+            Kind::BlockDevice,
+            Kind::Fifo,
+            Kind::Socket,
+        ]
+        .into_iter()
+        .find(|kind| kind.mode_bits() == mode & 0o170_000)
+    }
 }
 
 /// Which file it is: two paths with the same identity are links to one file.

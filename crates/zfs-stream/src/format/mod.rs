@@ -17,3 +17,6 @@ pub const SECTOR: usize = 512;
 /// Largest block, in bytes, that every ZFS takes (`SPA_OLD_MAXBLOCKSIZE`); also the record size of
 /// the file systems written here.
 pub const MAX_BLOCK: usize = 128 << 10;
+
+/// Largest block of all, in bytes (`SPA_MAXBLOCKSIZE`); read, never written.
+pub const LARGEST_BLOCK: usize = 16 << 20;

@@ -91,6 +91,8 @@ impl<O: Output> RecordWriter<O> {
             flags: 0,
             compression: 0,
             pad2: [0; 5],
+            key: [0.into(); 5],
+            compressed_size: 0.into(),
         };
         self.header(RecordType::Write, body.as_bytes());
         self.seal(size)
@@ -103,6 +105,10 @@ impl<O: Output> RecordWriter<O> {
             object: object.into(),
             length: (length as u64).into(),
             to_guid: self.to_guid.into(),
+            flags: 0,
+            compression: 0,
+            pad: [0; 6],
+            compressed_size: 0.into(),
         };
         self.header(RecordType::Spill, body.as_bytes());
         fill_from(self.payload(length), data);

@@ -1,0 +1,6 @@
+//! The reader against what others wrote and saw.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod samples;
+mod support;
