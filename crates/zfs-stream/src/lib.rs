@@ -18,5 +18,6 @@ mod write;
 pub use dir_tree::DirTree;
 pub use tree::{DataRange, Device, DirEntry, Identity, Kind, LeftOut, Metadata, Tree};
 pub use write::{
-    FilesystemOptions, Progress, Summary, WriteError, write_filesystem, write_filesystem_threaded,
+    BaseSnapshot, FilesystemOptions, FlattenError, Flattened, IncrementalSummary, Progress,
+    Summary, WriteError, flatten, write_filesystem, write_filesystem_threaded, write_incremental,
 };

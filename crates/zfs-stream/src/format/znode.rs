@@ -27,6 +27,11 @@ pub enum ObjectType {
 }
 
 impl ObjectType {
+    /// The number of a type.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
     /// The type of a number.
     pub fn new(number: u32) -> Option<Self> {
         Some(match number {

@@ -62,7 +62,7 @@ impl Attributes {
 
 /// What attributes a file system knows, and in what orders it packs them.
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     attributes: HashMap<u16, (Name, u16)>,
     layouts: HashMap<u16, Vec<u16>>,
 }
@@ -117,7 +117,7 @@ fn name(text: &[u8]) -> Name {
 
 impl Registry {
     /// From the registry and the layouts of a file system (`SA_REGISTRY`, `SA_LAYOUTS`; `sa.c`).
-    pub fn new(registry: &Zap, layouts: &Zap) -> Result<Self, Problem> {
+    pub(super) fn new(registry: &Zap, layouts: &Zap) -> Result<Self, Problem> {
         let mut known = Self::default();
         for (text, value) in registry.iter() {
             let value = value.first().copied().unwrap_or(0);
@@ -134,6 +134,20 @@ impl Registry {
             known.layouts.insert(number, attributes);
         }
         Ok(known)
+    }
+
+    /// Layouts by number; they name attributes by the numbers that [`Self::number`] gives.
+    pub fn layouts(&self) -> &HashMap<u16, Vec<u16>> {
+        &self.layouts
+    }
+
+    /// The number that an attribute is registered by.
+    pub fn number(&self, text: &str) -> Option<u16> {
+        let wanted = name(text.as_bytes());
+        self.attributes
+            .iter()
+            .find(|(_, (name, _))| *name == wanted && wanted != Name::Other)
+            .map(|(number, _)| *number)
     }
 
     /// Takes the attributes of a packed set.
@@ -203,7 +217,7 @@ impl Attributes {
     }
 
     /// What the bonus of a file says, and its spill block.
-    pub(super) fn read(
+    pub(crate) fn read(
         bonus_type: u32,
         bonus: &[u8],
         spill: Option<&[u8]>,

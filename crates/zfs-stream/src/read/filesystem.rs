@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, Registry};
 use super::error::{Place, Problem, ReadError};
 use super::snapshot::Snapshot;
 use super::xattr::{self, Pair};
-use crate::format::znode::{FLAG_XATTR, device, dirent_object, dirent_type};
+use crate::format::znode::{FLAG_ACL_TRIVIAL, FLAG_XATTR, device, dirent_object, dirent_type};
 use crate::tree::{Device, Kind};
 
 /// Longest path that is told, in bytes; no system takes one as long.
@@ -47,6 +47,9 @@ struct Extra {
     xattrs: Vec<Pair>,
     is_hidden: bool,
     acl_object: u64,
+    has_spill: bool,
+    /// Number of entries and bytes of an ACL that says more than the mode.
+    acl: Option<(u64, Vec<u8>)>,
 }
 
 /// An extended attribute.
@@ -77,6 +80,9 @@ impl Node {
             },
             is_hidden: attributes.flags & FLAG_XATTR != 0,
             acl_object: attributes.acl_object,
+            has_spill: false,
+            acl: (attributes.flags & FLAG_ACL_TRIVIAL == 0 && !attributes.acl.is_empty())
+                .then(|| (attributes.acl_count, attributes.acl.clone())),
         };
         if !matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
             extra.rdev = 0;
@@ -124,6 +130,27 @@ impl Node {
     /// Object of its hidden directory of extended attributes; 0 for none.
     pub fn xattr_directory(&self) -> u64 {
         self.extra.as_ref().map_or(0, |extra| extra.xattr_directory)
+    }
+
+    /// Number of entries and bytes of its ACL if that says more than the mode.
+    pub(crate) fn acl(&self) -> Option<&(u64, Vec<u8>)> {
+        self.extra.as_ref()?.acl.as_ref()
+    }
+
+    /// Whether it has a spill block.
+    pub(crate) fn has_spill(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.has_spill)
+    }
+
+    pub(super) fn set_has_spill(&mut self) {
+        self.extra.get_or_insert_default().has_spill = true;
+    }
+
+    /// Whether it has extended attributes beside its others.
+    pub(crate) fn has_inner_xattrs(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| !extra.xattrs.is_empty())
     }
 
     /// Object that holds its ACL; 0 for none.
@@ -182,6 +209,14 @@ pub struct Filesystem {
     names: Vec<u8>,
     pub(super) unlinked: Vec<u64>,
     pub(super) values: HashMap<u64, Box<[u8]>>,
+    /// What attributes there are; `None` before version 5.
+    pub(crate) registry: Option<Registry>,
+    /// Object of the layouts.
+    pub(crate) layouts_object: u64,
+    /// Whether names that differ may be the same to it.
+    pub(crate) is_normalized: bool,
+    /// The last object that is there.
+    pub(crate) last_object: u64,
 }
 
 impl Filesystem {
@@ -196,6 +231,10 @@ impl Filesystem {
             names: Vec::new(),
             unlinked: Vec::new(),
             values: HashMap::new(),
+            registry: None,
+            layouts_object: 0,
+            is_normalized: false,
+            last_object: 0,
         }
     }
 

@@ -75,7 +75,6 @@ struct Index {
     spill: Option<Vec<u8>>,
     is_whole: bool,
     attributes: Option<Attributes>,
-    registry: Option<Registry>,
     sa_master: Option<u64>,
     /// Registry and layouts, by object, until both are there.
     tables: HashMap<u64, Zap>,
@@ -115,7 +114,6 @@ impl Filesystem {
             spill: None,
             is_whole: true,
             attributes: None,
-            registry: None,
             sa_master: None,
             tables: HashMap::new(),
             sa_tables: None,
@@ -156,6 +154,7 @@ impl Index {
         // What is wrong with the object before is found now.
         self.object_is_complete(contents)?;
         self.dnode.clone_from(dnode);
+        self.filesystem.last_object = dnode.object;
         self.current = match ObjectType::new(dnode.object_type) {
             Some(ObjectType::File) => {
                 self.attributes = self.attributes_now(None)?;
@@ -210,13 +209,14 @@ impl Index {
     /// The attributes of the object at hand, if they can be known by now. Without `spill` those of its bonus.
     fn attributes_now(&self, spill: Option<&[u8]>) -> Result<Option<Attributes>, Problem> {
         let kind = self.dnode.bonus_type;
-        if kind == BONUS_SA && self.registry.is_none() {
+        if kind == BONUS_SA && self.filesystem.registry.is_none() {
             return Ok(None);
         }
         if kind != BONUS_SA && kind != BONUS_ZNODE {
             return Ok(None);
         }
-        Attributes::read(kind, &self.dnode.bonus, spill, self.registry.as_ref()).map(Some)
+        let registry = self.filesystem.registry.as_ref();
+        Attributes::read(kind, &self.dnode.bonus, spill, registry).map(Some)
     }
 
     fn object_is_complete(&mut self, contents: &mut dyn Contents) -> Result<(), Problem> {
@@ -265,7 +265,10 @@ impl Index {
         };
         let index = self.filesystem.nodes.len();
         if let Some(attributes) = &attributes {
-            let node = Node::new(object, attributes)?;
+            let mut node = Node::new(object, attributes)?;
+            if spill.is_some() {
+                node.set_has_spill();
+            }
             self.filesystem.nodes.push(node);
             self.keep(index, attributes, data, is_whole)?;
         } else {
@@ -351,19 +354,22 @@ impl Index {
         }
         self.filesystem.version = version;
         self.filesystem.root = number("ROOT").ok_or("the file system has no root")?;
+        self.filesystem.is_normalized = number("normalization").unwrap_or(0) != 0
+            || number("casesensitivity").unwrap_or(0) != 0;
         self.sa_master = number("SA_ATTRS");
         Ok(())
     }
 
     /// Makes the registry once its tables are there.
     fn find_registry(&mut self) -> Result<(), Problem> {
-        let Some((registry, layouts)) = self.sa_tables else {
+        let Some((registry, layouts_object)) = self.sa_tables else {
             return Ok(());
         };
         if let (Some(registry), Some(layouts)) =
-            (self.tables.get(&registry), self.tables.get(&layouts))
+            (self.tables.get(&registry), self.tables.get(&layouts_object))
         {
-            self.registry = Some(Registry::new(registry, layouts)?);
+            self.filesystem.registry = Some(Registry::new(registry, layouts)?);
+            self.filesystem.layouts_object = layouts_object;
             self.tables.clear();
             self.sa_tables = None;
         }
@@ -375,11 +381,14 @@ impl Index {
             return Err("the stream has no master node: it is no file system".into());
         }
         for pending in std::mem::take(&mut self.pending) {
-            let registry = self.registry.as_ref();
+            let registry = self.filesystem.registry.as_ref();
             let attributes =
                 Attributes::read(BONUS_SA, &pending.bonus, pending.spill.as_deref(), registry)?;
             if let Some(node) = self.filesystem.nodes.get_mut(pending.index) {
                 *node = Node::new(node.object, &attributes)?;
+                if pending.spill.is_some() {
+                    node.set_has_spill();
+                }
             }
             self.keep(pending.index, &attributes, pending.data, pending.is_whole)?;
         }

@@ -24,7 +24,7 @@ fn blocks(size: u64, block_size: usize) -> u64 {
 }
 
 /// A regular file being read from start to end.
-struct Contents<'a, T: Tree> {
+pub(super) struct Contents<'a, T: Tree> {
     tree: &'a mut T,
     path: &'a Path,
     file: T::File,
@@ -37,9 +37,28 @@ struct Contents<'a, T: Tree> {
     ended: bool,
 }
 
-impl<T: Tree> Contents<'_, T> {
+impl<'a, T: Tree> Contents<'a, T> {
+    /// An open file at its start.
+    pub(super) fn new(tree: &'a mut T, path: &'a Path, file: T::File, metadata: &Metadata) -> Self {
+        let end = if metadata.sparse { 0 } else { u64::MAX };
+        Self {
+            tree,
+            path,
+            file,
+            size: metadata.size,
+            data: DataRange { start: 0, end },
+            sparse: metadata.sparse,
+            ended: false,
+        }
+    }
+
+    /// Where the next data is that was found last.
+    pub(super) fn next_data(&self) -> u64 {
+        self.data.start
+    }
+
     /// Fills a block from `start` on; what lies beyond the end of the file becomes zeroes.
-    fn fill(&mut self, start: u64, block: &mut [u8]) -> Result<(), WriteError> {
+    pub(super) fn fill(&mut self, start: u64, block: &mut [u8]) -> Result<(), WriteError> {
         let length = usize::try_from(self.size - start)
             .unwrap_or(MAX_BLOCK)
             .min(block.len());
@@ -86,7 +105,7 @@ impl<T: Tree> Contents<'_, T> {
     }
 
     /// Makes `self.data` the range that holds `at`, or the next one after it.
-    fn find_data(&mut self, at: u64) -> Result<(), WriteError> {
+    pub(super) fn find_data(&mut self, at: u64) -> Result<(), WriteError> {
         if at < self.data.end {
             return Ok(());
         }
@@ -122,7 +141,7 @@ impl<T: Tree> Contents<'_, T> {
     }
 
     /// Makes sure that the file has no more than it had.
-    fn expect_end(mut self) -> Result<(), WriteError> {
+    pub(super) fn expect_end(mut self) -> Result<(), WriteError> {
         if self.sparse {
             // Where its data ends the file needn't.
             let size = self.tree.metadata(self.path).at("read", self.path)?.size;
@@ -158,20 +177,7 @@ impl<T: Tree, O: Output> Filesystem<'_, T, O> {
         file: T::File,
         metadata: &Metadata,
     ) -> Result<(), WriteError> {
-        let all = DataRange {
-            start: 0,
-            end: u64::MAX,
-        };
-        let none = DataRange { start: 0, end: 0 };
-        let mut contents = Contents {
-            tree: &mut *self.tree,
-            path: &self.path,
-            file,
-            size: metadata.size,
-            data: if metadata.sparse { none } else { all },
-            sparse: metadata.sparse,
-            ended: false,
-        };
+        let mut contents = Contents::new(&mut *self.tree, &self.path, file, metadata);
         let block_size = block_size(metadata.size);
         let count = blocks(metadata.size, block_size);
         let mut block = 0;
@@ -179,14 +185,16 @@ impl<T: Tree, O: Output> Filesystem<'_, T, O> {
         while block < count {
             let start = block * block_size as u64;
             contents.find_data(start)?;
-            let next = contents.data.start / block_size as u64;
+            let next = contents.next_data() / block_size as u64;
             if next > block {
                 block = next.min(count);
             } else {
-                self.out
-                    .block((object, ObjectType::File), start, block_size, |to| {
-                        contents.fill(start, to)
-                    })?;
+                self.out.block(
+                    (object, ObjectType::File.number()),
+                    start,
+                    block_size,
+                    |to| contents.fill(start, to),
+                )?;
                 block += 1;
             }
             let done = (block * block_size as u64).min(metadata.size);

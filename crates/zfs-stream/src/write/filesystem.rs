@@ -219,8 +219,8 @@ impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
         self.summary.files += 1;
         let mut attributes = Attributes {
             mode: metadata.kind.mode_bits() | metadata.mode & 0o7777,
-            uid: metadata.uid,
-            gid: metadata.gid,
+            uid: metadata.uid.into(),
+            gid: metadata.gid.into(),
             mtime: metadata.mtime,
             parent: place.parent,
             links: link.map_or(1, |number| u64::from(self.links.get(number).count)),
@@ -247,7 +247,7 @@ impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
         }
         let size = if kind == Kind::File { metadata.size } else { 0 };
         self.znode(
-            (place.object, ObjectType::File),
+            (place.object, ObjectType::File.number()),
             block_size(size),
             &attributes,
         )?;
@@ -279,7 +279,7 @@ impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
             .map_err(|Collision| self.unstorable("too many of its names have the same hash"))?;
         attributes.size = zap.len() as u64 + 2;
         attributes.links = children.subdirectories + 2;
-        let id = (place.object, ObjectType::Directory);
+        let id = (place.object, ObjectType::Directory.number());
         // Not self.znode, for self.links is borrowed.
         announce(
             &mut self.out,
@@ -388,44 +388,21 @@ impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
         let zap = Zap::new(&source, salt(owner.first), handles).map_err(|Collision| {
             self.unstorable("too many names of its extended attributes have the same hash")
         })?;
-        let mut attributes = Attributes {
-            // As zfs_get_xattrdir makes it.
-            mode: Kind::Directory.mode_bits() | 0o1777,
-            uid: owner.uid,
-            gid: owner.gid,
-            mtime: owner.mtime,
-            size: zap.len() as u64 + 2,
-            links: 2,
-            parent: owner.object,
-            flags: FLAG_XATTR,
-            ..Attributes::default()
-        };
-        let directory = (owner.first, ObjectType::Directory);
+        let ids = (owner.uid.into(), owner.gid.into());
+        let mut attributes = hidden_directory(owner.object, ids, owner.mtime, zap.len());
+        let directory = (owner.first, ObjectType::Directory.number());
         self.znode(directory, zap.block_size(), &attributes)?;
         zap.write(&source, directory, &mut self.out)?;
-        attributes.mode = Kind::File.mode_bits() | 0o644;
-        attributes.links = 1;
-        attributes.parent = owner.first;
         for ((_, value), object) in xattrs.iter().zip(owner.first + 1..) {
-            attributes.size = value.len() as u64;
-            let size = block_size(attributes.size);
-            let id = (object, ObjectType::File);
-            self.znode(id, size, &attributes)?;
-            for (part, number) in value.chunks(size).zip(0..) {
-                self.out.block(id, number * size as u64, size, |block| {
-                    let (start, rest) = block.split_at_mut(part.len());
-                    start.copy_from_slice(part);
-                    rest.fill(0);
-                    Ok(())
-                })?;
-            }
+            hidden_file(&mut attributes, owner.first, value);
+            write_hidden(&mut self.out, &mut self.znodes, object, &attributes, value)?;
         }
         Ok(())
     }
 
     fn znode(
         &mut self,
-        id: (u64, ObjectType),
+        id: (u64, u32),
         block_size: usize,
         attributes: &Attributes,
     ) -> Result<(), WriteError> {
@@ -455,11 +432,61 @@ impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
     }
 }
 
-/// Announces an object with its attributes.
-fn announce<O: Output>(
+/// The hidden directory of extended attributes, as `zfs_get_xattrdir` makes it.
+pub(super) fn hidden_directory(
+    owner: u64,
+    (uid, gid): (u64, u64),
+    mtime: (i64, u32),
+    entries: usize,
+) -> Attributes {
+    Attributes {
+        mode: Kind::Directory.mode_bits() | 0o1777,
+        uid,
+        gid,
+        mtime,
+        size: entries as u64 + 2,
+        links: 2,
+        parent: owner,
+        flags: FLAG_XATTR,
+        ..Attributes::default()
+    }
+}
+
+/// Makes of a hidden directory's attributes those of a file in it.
+pub(super) fn hidden_file(attributes: &mut Attributes, directory: u64, value: &[u8]) {
+    attributes.mode = Kind::File.mode_bits() | 0o644;
+    attributes.links = 1;
+    attributes.parent = directory;
+    attributes.size = value.len() as u64;
+}
+
+/// Writes a file whose content is at hand.
+pub(super) fn write_hidden<O: Output>(
     out: &mut RecordWriter<O>,
     znodes: &mut Znodes,
-    (number, object_type): (u64, ObjectType),
+    object: u64,
+    attributes: &Attributes,
+    value: &[u8],
+) -> Result<(), WriteError> {
+    let size = block_size(attributes.size);
+    let id = (object, ObjectType::File.number());
+    announce(out, znodes, id, size, attributes)?;
+    for (part, number) in value.chunks(size).zip(0..) {
+        out.block(id, number * size as u64, size, |block| {
+            let (start, rest) = block.split_at_mut(part.len());
+            start.copy_from_slice(part);
+            rest.fill(0);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Announces an object with its attributes.
+pub(super) fn announce<O: Output>(
+    out: &mut RecordWriter<O>,
+    znodes: &mut Znodes,
+    (number, object_type): (u64, u32),
     block_size: usize,
     attributes: &Attributes,
 ) -> Result<(), WriteError> {
@@ -474,9 +501,9 @@ fn announce<O: Output>(
 }
 
 /// Extended attributes as their directory's ZAP has them.
-struct XattrSource<'a> {
-    xattrs: &'a [(OsString, Vec<u8>)],
-    first: u64,
+pub(super) struct XattrSource<'a> {
+    pub xattrs: &'a [(OsString, Vec<u8>)],
+    pub first: u64,
 }
 
 impl Source for XattrSource<'_> {

@@ -1,7 +1,9 @@
-//! Writes full streams.
+//! Writes streams.
 
 mod file;
 mod filesystem;
+mod flatten;
+mod incremental;
 mod links;
 mod listing;
 mod output;
@@ -19,6 +21,8 @@ use std::thread;
 use thiserror::Error;
 
 use self::filesystem::Filesystem;
+pub use self::flatten::{FlattenError, Flattened, flatten};
+pub use self::incremental::{BaseSnapshot, IncrementalSummary, write_incremental};
 use self::output::{Records, Remote, Sealer};
 use self::survey::Survey;
 use crate::format::record::MAX_TO_NAME;
@@ -108,6 +112,12 @@ pub enum WriteError {
     /// The thread that writes the stream could not be started.
     #[error("can't start a thread to write the stream: {0}")]
     Thread(#[source] io::Error),
+    /// The base of an incremental stream could not be read.
+    #[error("can't read the base: {0}")]
+    Base(#[from] crate::read::ReadError),
+    /// No incremental stream can be made against this base.
+    #[error("there can be no incremental stream against this base: {0}")]
+    Unsuitable(String),
     /// The options make no stream.
     #[error("can't start a stream: {0}")]
     Options(&'static str),

@@ -6,7 +6,6 @@ use super::WriteError;
 use super::output::{Output, Records};
 use crate::format::SECTOR;
 use crate::format::record::{self, Begin, End, HEADER, Object, RecordType, Spill, Write};
-use crate::format::znode::ObjectType;
 
 /// Writes records, one after the other.
 pub(super) struct RecordWriter<O> {
@@ -20,7 +19,8 @@ pub(super) struct RecordWriter<O> {
 /// An object to be announced.
 pub(super) struct NewObject<'a> {
     pub number: u64,
-    pub object_type: ObjectType,
+    /// `dmu_object_type_t`
+    pub object_type: u32,
     pub block_size: usize,
     /// Type and bytes of the bonus.
     pub bonus: Option<(u32, &'a [u8])>,
@@ -46,7 +46,7 @@ impl<O: Output> RecordWriter<O> {
         let (bonus_type, bonus) = new.bonus.unwrap_or((0, &[]));
         let body = Object {
             object: new.number.into(),
-            object_type: (new.object_type as u32).into(),
+            object_type: new.object_type.into(),
             bonus_type: bonus_type.into(),
             block_size: (new.block_size as u32).into(),
             bonus_length: (bonus.len() as u32).into(),
@@ -70,7 +70,7 @@ impl<O: Output> RecordWriter<O> {
     /// Writes a block of an object unless it is all zeroes; `fill` must set all of it.
     pub fn block(
         &mut self,
-        (object, object_type): (u64, ObjectType),
+        (object, object_type): (u64, u32),
         offset: u64,
         size: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), WriteError>,
@@ -82,7 +82,7 @@ impl<O: Output> RecordWriter<O> {
         }
         let body = Write {
             object: object.into(),
-            object_type: (object_type as u32).into(),
+            object_type: object_type.into(),
             pad: 0.into(),
             offset: offset.into(),
             length: (size as u64).into(),
@@ -96,6 +96,30 @@ impl<O: Output> RecordWriter<O> {
         };
         self.header(RecordType::Write, body.as_bytes());
         self.seal(size)
+    }
+
+    /// Makes zeroes of the bytes of an object from `start` to before `end`; [`u64::MAX`] is the end of everything.
+    pub fn free(&mut self, object: u64, start: u64, end: u64) -> Result<(), WriteError> {
+        let length = if end == u64::MAX { end } else { end - start };
+        let body = record::Free {
+            object: object.into(),
+            offset: start.into(),
+            length: length.into(),
+            to_guid: self.to_guid.into(),
+        };
+        self.header(RecordType::Free, body.as_bytes());
+        self.seal(0)
+    }
+
+    /// Says that objects from `first` to before `end` are no more.
+    pub fn free_objects(&mut self, first: u64, end: u64) -> Result<(), WriteError> {
+        let body = record::FreeObjects {
+            first: first.into(),
+            count: (end - first).into(),
+            to_guid: self.to_guid.into(),
+        };
+        self.header(RecordType::FreeObjects, body.as_bytes());
+        self.seal(0)
     }
 
     /// Writes the spill block of an object.

@@ -34,19 +34,48 @@ pub(super) fn write<O: Output>(out: &mut RecordWriter<O>) -> Result<(), WriteErr
         .iter()
         .map(|entry| number(entry.name, entry.value()))
         .collect();
-    let layouts = znode::layouts()
+    let layouts: Vec<(u16, Vec<u16>)> = znode::layouts()
         .map(|(number, layout)| {
-            let ids = layout
-                .iter()
-                .flat_map(|attribute| (*attribute as u16).to_be_bytes());
+            let ids = layout.iter().map(|attribute| *attribute as u16);
+            (number, ids.collect())
+        })
+        .collect();
+    let layouts = layouts
+        .iter()
+        .map(|(number, ids)| (*number, ids.as_slice()));
+    table(
+        out,
+        MASTER_NODE,
+        ObjectType::Master,
+        numbers(&master),
+        false,
+    )?;
+    table(
+        out,
+        SA_MASTER,
+        ObjectType::SaMaster,
+        numbers(&sa_master),
+        false,
+    )?;
+    table(out, DELETE_QUEUE, ObjectType::Unlinked, Vec::new(), false)?;
+    table(out, SA_REGISTRY, ObjectType::SaRegistry, registry, false)?;
+    write_layouts(out, SA_LAYOUTS, layouts, false)
+}
+
+/// Writes a table of layouts: their numbers and those of their attributes. `replaces` another one.
+pub(super) fn write_layouts<'a, O: Output>(
+    out: &mut RecordWriter<O>,
+    object: u64,
+    layouts: impl Iterator<Item = (u16, &'a [u16])>,
+    replaces: bool,
+) -> Result<(), WriteError> {
+    let layouts = layouts
+        .map(|(number, ids)| {
+            let ids = ids.iter().flat_map(|id| id.to_be_bytes());
             (number.to_string(), 2, ids.collect())
         })
         .collect();
-    table(out, MASTER_NODE, ObjectType::Master, numbers(&master))?;
-    table(out, SA_MASTER, ObjectType::SaMaster, numbers(&sa_master))?;
-    table(out, DELETE_QUEUE, ObjectType::Unlinked, Vec::new())?;
-    table(out, SA_REGISTRY, ObjectType::SaRegistry, registry)?;
-    table(out, SA_LAYOUTS, ObjectType::SaLayouts, layouts)
+    table(out, object, ObjectType::SaLayouts, layouts, replaces)
 }
 
 /// Entries of any kind: name, size of the value's integers, value (big-endian).
@@ -86,6 +115,7 @@ fn table<O: Output>(
     number: u64,
     object_type: ObjectType,
     entries: Vec<(String, u8, Vec<u8>)>,
+    replaces: bool,
 ) -> Result<(), WriteError> {
     let table = Table(entries);
     let handles = (0..table.0.len() as u32).map(|handle| (handle, handle));
@@ -96,10 +126,13 @@ fn table<O: Output>(
     let block_size = zap.block_size();
     out.object(&NewObject {
         number,
-        object_type,
+        object_type: object_type.number(),
         block_size,
         bonus: None,
         has_spill: false,
     })?;
-    zap.write(&table, (number, object_type), out)
+    if replaces {
+        out.free(number, 0, u64::MAX)?;
+    }
+    zap.write(&table, (number, object_type.number()), out)
 }

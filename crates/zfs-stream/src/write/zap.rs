@@ -14,7 +14,6 @@ use crate::format::zap::{
     LEAF_BUCKETS_SHIFT, LEAF_CHUNKS, LEAF_MAGIC, LeafHeader, MAGIC, MICRO_ENTRY, MICRO_MAX_NAME,
     MicroEntry, MicroHeader, hash,
 };
-use crate::format::znode::ObjectType;
 use crate::format::{MAX_BLOCK, SECTOR};
 
 /// Chunks left free in every leaf, so that the first entry added later doesn't split it
@@ -151,7 +150,7 @@ impl Zap {
     pub fn write<O: Output>(
         &self,
         source: &impl Source,
-        object: (u64, ObjectType),
+        object: (u64, u32),
         out: &mut RecordWriter<O>,
     ) -> Result<(), WriteError> {
         match &self.form {
@@ -199,7 +198,7 @@ impl Zap {
         &self,
         fat: &Fat,
         source: &impl Source,
-        object: (u64, ObjectType),
+        object: (u64, u32),
         out: &mut RecordWriter<O>,
     ) -> Result<(), WriteError> {
         let embedded = fat.shift == EMBEDDED_SHIFT;

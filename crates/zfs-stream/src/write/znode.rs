@@ -42,13 +42,44 @@ pub(super) fn layouts() -> impl Iterator<Item = (u16, &'static [Attribute])> {
     (FIRST_LAYOUT..).zip(LAYOUTS.iter().copied())
 }
 
+/// Layouts of files whose ACL, kept from a base, is too long for the bonus.
+pub(super) static LONG_ACL_LAYOUTS: [&[Attribute]; 6] = [
+    layout!(),
+    layout!(Rdev),
+    &[Attribute::DaclCount, Attribute::DaclAces],
+    &[Attribute::DaclCount, Attribute::DaclAces, Attribute::Xattr],
+    &[
+        Attribute::DaclCount,
+        Attribute::DaclAces,
+        Attribute::Symlink,
+    ],
+    &[
+        Attribute::DaclCount,
+        Attribute::DaclAces,
+        Attribute::Xattr,
+        Attribute::Symlink,
+    ],
+];
+
+/// What a file of a base keeps when its metadata changes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept {
+    pub generation: u64,
+    pub atime: (i64, u32),
+    pub crtime: (i64, u32),
+    /// All of `pflags`, unless the mode changed.
+    pub flags: Option<u64>,
+    /// Number of entries and bytes of the ACL, unless it only says what the mode says.
+    pub acl: Option<(u64, Vec<u8>)>,
+}
+
 /// What is stored of a file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Attributes {
     /// Type and permissions.
     pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
+    pub uid: u64,
+    pub gid: u64,
     pub mtime: (i64, u32),
     pub size: u64,
     pub links: u64,
@@ -61,6 +92,8 @@ pub(super) struct Attributes {
     pub rdev: Option<u64>,
     /// Target of a symbolic link, else empty.
     pub target: Vec<u8>,
+    /// What is kept of the file in the base.
+    pub kept: Option<Kept>,
 }
 
 impl Attributes {
@@ -69,6 +102,9 @@ impl Attributes {
     }
 
     fn pflags(&self) -> u64 {
+        if let Some(flags) = self.kept.as_ref().and_then(|kept| kept.flags) {
+            return flags | FLAG_ARCHIVE | FLAG_AV_MODIFIED;
+        }
         let mut flags = self.flags | FLAG_ARCHIVE | FLAG_AV_MODIFIED | FLAG_ACL_TRIVIAL;
         if self.is_directory() {
             flags |= FLAG_ACL_AUTO_INHERIT;
@@ -87,25 +123,69 @@ pub(super) struct Znodes {
     packer: Packer,
     bonus: Vec<u8>,
     spill: Vec<u8>,
+    /// Numbers of the layouts in a base; those of full streams if there are none.
+    numbers: Vec<(u16, &'static [Attribute])>,
 }
 
 impl Znodes {
+    /// Packs for a file system whose layouts have these numbers.
+    pub fn with_layouts(numbers: Vec<(u16, &'static [Attribute])>) -> Self {
+        Self {
+            numbers,
+            ..Self::default()
+        }
+    }
+
     /// Packs a file's attributes; [`Znodes::bonus`] and [`Znodes::spill`] have them then.
     pub fn pack(&mut self, attributes: &Attributes) {
         self.bonus.clear();
         self.spill.clear();
-        self.pack_base(attributes);
-        pack_rest(&mut self.packer, attributes);
+        // Into the spill block goes what the bonus has no room for: the target first of all, a long ACL last.
+        let parts: [fn(&mut Packer, &Attributes); 3] = [pack_base, pack_acl, pack_rest];
+        self.pack_parts(&parts, attributes);
         if self.packer.size() <= MAX_BONUS {
-            finish(&self.packer, &mut self.bonus);
-        } else {
-            self.packer.clear();
-            pack_rest(&mut self.packer, attributes);
-            finish(&self.packer, &mut self.spill);
-            self.pack_base(attributes);
-            finish(&self.packer, &mut self.bonus);
-            self.bonus.resize(MAX_BONUS_WITH_SPILL, 0);
+            self.finish_bonus();
+            return;
         }
+        for split in [2, 1] {
+            self.pack_parts(&parts[..split], attributes);
+            if self.packer.size() > MAX_BONUS_WITH_SPILL {
+                continue;
+            }
+            self.finish_bonus();
+            self.bonus.resize(MAX_BONUS_WITH_SPILL, 0);
+            self.pack_parts(&parts[split..], attributes);
+            let number = self.number();
+            self.packer.finish(number, &mut self.spill);
+            return;
+        }
+    }
+
+    fn pack_parts(&mut self, parts: &[fn(&mut Packer, &Attributes)], attributes: &Attributes) {
+        self.packer.clear();
+        for part in parts {
+            part(&mut self.packer, attributes);
+        }
+    }
+
+    fn finish_bonus(&mut self) {
+        let number = self.number();
+        self.packer.finish(number, &mut self.bonus);
+    }
+
+    /// Number of the layout that was packed.
+    fn number(&self) -> u16 {
+        let layout = self.packer.layout();
+        let number = if self.numbers.is_empty() {
+            layouts().find(|(_, other)| *other == layout)
+        } else {
+            self.numbers
+                .iter()
+                .copied()
+                .find(|(_, other)| *other == layout)
+        };
+        debug_assert!(number.is_some(), "no layout for {layout:?}");
+        number.map_or(0, |(number, _)| number)
     }
 
     /// The bonus of what was packed last.
@@ -113,37 +193,56 @@ impl Znodes {
         &self.bonus
     }
 
+    /// Makes the bonus of what was packed last another length than this.
+    pub fn avoid_length(&mut self, length: usize) {
+        if self.bonus.len() == length {
+            self.bonus.resize(length + 8, 0);
+        }
+    }
+
     /// The spill block of what was packed last, if it needs one.
     pub fn spill(&self) -> Option<&[u8]> {
         (!self.spill.is_empty()).then_some(&self.spill)
     }
+}
 
-    /// What always goes into the bonus.
-    fn pack_base(&mut self, attributes: &Attributes) {
-        let packer = &mut self.packer;
-        packer.clear();
-        packer.number(Attribute::Mode, attributes.mode.into());
-        packer.number(Attribute::Size, attributes.size);
-        packer.number(Attribute::Gen, GENERATION);
-        packer.number(Attribute::Uid, attributes.uid.into());
-        packer.number(Attribute::Gid, attributes.gid.into());
-        packer.number(Attribute::Parent, attributes.parent);
-        packer.number(Attribute::Flags, attributes.pflags());
-        packer.time(Attribute::Atime, attributes.mtime);
-        packer.time(Attribute::Mtime, attributes.mtime);
-        packer.time(Attribute::Ctime, attributes.mtime);
-        packer.time(Attribute::Crtime, attributes.mtime);
-        packer.number(Attribute::Links, attributes.links);
-        if let Some(rdev) = attributes.rdev {
-            packer.number(Attribute::Rdev, rdev);
-        }
-        let acl = TrivialAcl::new(attributes.mode, attributes.is_directory());
-        packer.number(Attribute::DaclCount, acl.count() as u64);
-        packer.bytes(Attribute::DaclAces, acl.as_bytes());
+/// What always goes into the bonus.
+fn pack_base(packer: &mut Packer, attributes: &Attributes) {
+    let mtime = attributes.mtime;
+    let (generation, atime, crtime) = attributes
+        .kept
+        .as_ref()
+        .map_or((GENERATION, mtime, mtime), |kept| {
+            (kept.generation, kept.atime, kept.crtime)
+        });
+    packer.number(Attribute::Mode, attributes.mode.into());
+    packer.number(Attribute::Size, attributes.size);
+    packer.number(Attribute::Gen, generation);
+    packer.number(Attribute::Uid, attributes.uid);
+    packer.number(Attribute::Gid, attributes.gid);
+    packer.number(Attribute::Parent, attributes.parent);
+    packer.number(Attribute::Flags, attributes.pflags());
+    packer.time(Attribute::Atime, atime);
+    packer.time(Attribute::Mtime, mtime);
+    packer.time(Attribute::Ctime, mtime);
+    packer.time(Attribute::Crtime, crtime);
+    packer.number(Attribute::Links, attributes.links);
+    if let Some(rdev) = attributes.rdev {
+        packer.number(Attribute::Rdev, rdev);
     }
 }
 
-/// What goes into the spill block if the bonus has no room.
+fn pack_acl(packer: &mut Packer, attributes: &Attributes) {
+    if let Some((count, acl)) = attributes.kept.as_ref().and_then(|kept| kept.acl.as_ref()) {
+        packer.number(Attribute::DaclCount, *count);
+        packer.bytes(Attribute::DaclAces, acl);
+        return;
+    }
+    let acl = TrivialAcl::new(attributes.mode, attributes.is_directory());
+    packer.number(Attribute::DaclCount, acl.count() as u64);
+    packer.bytes(Attribute::DaclAces, acl.as_bytes());
+}
+
 fn pack_rest(packer: &mut Packer, attributes: &Attributes) {
     if attributes.xattr != 0 {
         packer.number(Attribute::Xattr, attributes.xattr);
@@ -151,10 +250,4 @@ fn pack_rest(packer: &mut Packer, attributes: &Attributes) {
     if !attributes.target.is_empty() {
         packer.bytes(Attribute::Symlink, &attributes.target);
     }
-}
-
-fn finish(packer: &Packer, out: &mut Vec<u8>) {
-    let number = layouts().find(|(_, layout)| *layout == packer.layout());
-    debug_assert!(number.is_some(), "no layout for {:?}", packer.layout());
-    packer.finish(number.map_or(0, |(number, _)| number), out);
 }

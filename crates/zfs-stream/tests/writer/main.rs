@@ -9,6 +9,8 @@
 mod dir_tree;
 mod directories;
 mod faults;
+mod foreign;
+mod incremental;
 mod kinds;
 mod properties;
 mod support;

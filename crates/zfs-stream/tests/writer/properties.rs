@@ -35,7 +35,7 @@ struct Entry {
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-fn name(longest: usize) -> impl Strategy<Value = Vec<u8>> {
+pub fn name(longest: usize) -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => b'a'..=b'c', 1 => 1_u8..=255];
     vec(byte, 1..=longest).prop_map(|mut name| {
         for byte in &mut name {
@@ -50,7 +50,7 @@ fn name(longest: usize) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn content() -> impl Strategy<Value = Content> {
+pub fn content() -> impl Strategy<Value = Content> {
     let block = 128_u64 << 10;
     let near = move |blocks: u64, off: i64| (blocks * block).saturating_add_signed(off);
     let size = prop_oneof![
@@ -122,7 +122,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         })
 }
 
-fn tree() -> impl Strategy<Value = MemTree> {
+pub fn tree() -> impl Strategy<Value = MemTree> {
     (vec(entry(), 0..60), any::<bool>(), any::<Option<bool>>()).prop_map(build)
 }
 

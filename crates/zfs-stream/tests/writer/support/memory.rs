@@ -195,6 +195,81 @@ impl MemTree {
         self.nodes.insert(path.to_owned(), node);
     }
 
+    /// Takes a file or a directory with all that is in it away; the root stays.
+    pub fn remove(&mut self, path: impl AsRef<Path>) {
+        let path = path.as_ref().to_owned();
+        let parent = path.parent().expect("not the root");
+        let name = path.file_name().expect("a name");
+        if let Some(names) = self.children.get_mut(parent) {
+            names.retain(|other| other != name);
+        }
+        let gone: Vec<PathBuf> = self
+            .paths()
+            .into_iter()
+            .filter(|other| other.starts_with(&path))
+            .collect();
+        for path in gone {
+            self.children.remove(&path);
+            let Some(node) = self.nodes.remove(&path) else {
+                continue;
+            };
+            let identity = node.metadata.identity;
+            for other in self.nodes.values_mut() {
+                if other.metadata.identity == identity {
+                    other.metadata.links -= 1;
+                }
+            }
+        }
+    }
+
+    /// Gives a file or a directory with all that is in it another path.
+    pub fn rename(&mut self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
+        self.attach(&to);
+        let parent = from.parent().expect("not the root");
+        if let Some(names) = self.children.get_mut(parent) {
+            names.retain(|other| Some(other.as_os_str()) != from.file_name());
+        }
+        let moved: Vec<PathBuf> = self
+            .paths()
+            .into_iter()
+            .filter(|other| other.starts_with(&from))
+            .collect();
+        for path in moved {
+            let rest = path.strip_prefix(&from).expect("inside");
+            let new = if rest.as_os_str().is_empty() {
+                to.clone()
+            } else {
+                to.join(rest)
+            };
+            if let Some(node) = self.nodes.remove(&path) {
+                self.nodes.insert(new.clone(), node);
+            }
+            if let Some(names) = self.children.remove(&path) {
+                self.children.insert(new, names);
+            }
+        }
+    }
+
+    /// Changes all paths that lead to the same file.
+    pub fn edit(&mut self, path: impl AsRef<Path>, change: impl Fn(&mut Node)) {
+        let identity = self.nodes[path.as_ref()].metadata.identity;
+        for node in self.nodes.values_mut() {
+            if node.metadata.identity == identity {
+                change(node);
+            }
+        }
+    }
+
+    pub fn kind(&self, path: impl AsRef<Path>) -> Kind {
+        self.nodes[path.as_ref()].metadata.kind
+    }
+
+    /// All paths, the root first.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.nodes.keys().cloned().collect()
+    }
+
     pub fn contains(&self, path: &Path) -> bool {
         self.nodes.contains_key(path)
     }
