@@ -4,7 +4,6 @@
 //! leave the tree, and what can't be represented is an error with the member's name and its place in the archive.
 
 mod copy;
-mod decompress;
 mod extended;
 mod header;
 mod pack;
@@ -12,13 +11,13 @@ mod reader;
 mod sparse;
 mod unpack;
 
+use std::io::Read;
 use std::path::Path;
 
+use mibe_image::file;
 use mibe_sandbox::Root;
 
 pub use copy::copy_directory;
-pub use decompress::decompressed;
-pub(crate) use decompress::xz;
 pub use pack::pack;
 pub use reader::{Member, MemberKind, TarReader};
 pub use unpack::{Existing, unpack};
@@ -57,6 +56,20 @@ pub enum ArchiveError {
     /// The tree is not a root file system.
     #[error("no root file system: {0}")]
     NoRoot(String),
+}
+
+/// The content of an archive, compressed or not: see [`mibe_image::file::decompressed`].
+///
+/// # Errors
+///
+/// The first bytes could not be read, or there is no memory for a decoder. Damage is an error when it is read.
+pub fn decompressed<'a>(
+    input: impl Read + Send + 'a,
+) -> Result<file::Decompressed<'a>, ArchiveError> {
+    file::decompressed(input).map_err(|error| ArchiveError::Damaged {
+        offset: 0,
+        reason: error.to_string(),
+    })
 }
 
 /// A name of an archive for people: not longer than they read. It can hold anything, so show it with `{:?}` only.

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
+use mibe_image::file::{Packing, decompressed};
+
 use super::DebianError;
 use super::control::Paragraph;
 use super::download::{Fetcher, Wanted};
@@ -92,9 +94,12 @@ impl Index {
         };
         fetcher.fetch(&wanted, &|_| {})?;
         let file = File::open(&wanted.path).map_err(DebianError::io("read", &wanted.path))?;
-        let result = crate::archive::xz(BufReader::new(file))
+        let result = decompressed(file)
             .map_err(|error| error.to_string())
-            .and_then(|input| self.read(input, &release.source.url));
+            .and_then(|input| match input.packing() {
+                Packing::Xz => self.read(input, &release.source.url),
+                _ => Err("it is no xz file".to_owned()),
+            });
         result.map_err(|reason| {
             // Damaged on this disk, since the digest was right when it came.
             let _ = fs::remove_file(&wanted.path);

@@ -4,6 +4,7 @@
 //! bytes depend on the input alone and neither on the number of cores nor on how the input was cut into writes; every
 //! reader of gzip takes such files (RFC 1952, section 2.2: "a gzip file consists of a series of members").
 
+pub mod decompress;
 mod writer;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use decompress::{DecompressError, Decompressed, Packing, decompressed};
 pub(crate) use writer::create_draft;
 pub use writer::{FinishedFile, ImageWriter, hex};
 
