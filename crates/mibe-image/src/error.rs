@@ -4,6 +4,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::file::DecompressError;
 use crate::manifest::Violation;
 
 /// An image could not be read or written.
@@ -56,6 +57,113 @@ pub enum Error {
         /// Every broken rule.
         violations: Vec<Violation>,
     },
+    /// The file of an image could not be expanded.
+    #[error("{path}: {source}")]
+    Decompress {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        source: DecompressError,
+    },
+    /// The file of an image does not begin like a `zfs send` stream.
+    #[error("{path} is no zfs stream: {reason} (at byte {offset} of the stream)")]
+    NoStream {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Bytes of the expanded stream before the place.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A manifest stands without its file.
+    #[error("{manifest} has no file beside it")]
+    NoFile {
+        /// The manifest.
+        manifest: Utf8PathBuf,
+    },
+    /// What can be read once only was to be read again.
+    #[error("{name} can be read once only")]
+    ReadTwice {
+        /// What it is.
+        name: String,
+    },
+    /// An argument names no image.
+    #[error("there is no image {argument:?}{}", also_broken(broken))]
+    NoImage {
+        /// The argument.
+        argument: String,
+        /// The folders that were searched.
+        folders: Vec<Utf8PathBuf>,
+        /// Manifests and folders there that can't be read: it may be one of them.
+        broken: Vec<Utf8PathBuf>,
+    },
+    /// Several files or images fit.
+    #[error("{what} may be any of: {}", candidates.join(", "))]
+    Ambiguous {
+        /// What was looked for.
+        what: String,
+        /// All that fit.
+        candidates: Vec<String>,
+    },
+    /// The image that an incremental one stands on is nowhere.
+    #[error("{image} needs its origin, {}, which is nowhere{}", origin_name(uuid.as_deref(), *guid), also_broken(broken))]
+    NoOrigin {
+        /// The incremental image.
+        image: String,
+        /// The origin's UUID, where the manifest tells it.
+        uuid: Option<String>,
+        /// The guid of the origin's snapshot.
+        guid: u64,
+        /// The folders that were searched.
+        folders: Vec<Utf8PathBuf>,
+        /// What there can't be read: it may be one of them.
+        broken: Vec<Utf8PathBuf>,
+    },
+    /// The image that a manifest names as origin is not the one that the stream is a change to.
+    #[error(
+        "{image} is a change to the snapshot of guid {wanted}, but its origin {origin} holds the one of guid {found}"
+    )]
+    WrongOrigin {
+        /// The incremental image.
+        image: String,
+        /// What its manifest names as origin.
+        origin: String,
+        /// The guid that is needed.
+        wanted: u64,
+        /// The guid that the origin has.
+        found: u64,
+    },
+    /// An image is, over others or directly, its own origin.
+    #[error("the origins go in a circle: {}", images.join(" needs "))]
+    OriginLoop {
+        /// Each needs the next.
+        images: Vec<String>,
+    },
+}
+
+/// An origin as people look for it.
+fn origin_name(uuid: Option<&str>, guid: u64) -> String {
+    match uuid {
+        Some(uuid) => format!("image {uuid} (guid {guid})"),
+        None => format!("the image whose snapshot has guid {guid}"),
+    }
+}
+
+/// What else could have been what was looked for.
+fn also_broken(broken: &[Utf8PathBuf]) -> String {
+    let Some(first) = broken.first() else {
+        return String::new();
+    };
+    match broken.len() - 1 {
+        0 => format!(" ({first} can't be read)"),
+        more => format!(" ({first} and {more} more can't be read)"),
+    }
+}
+
+/// Folders for a sentence.
+fn listed(folders: &[Utf8PathBuf]) -> String {
+    let folders: Vec<_> = folders.iter().map(|folder| folder.as_str()).collect();
+    folders.join(" or ")
 }
 
 impl Error {
@@ -84,6 +192,39 @@ impl Error {
                     path.parent().unwrap_or(path)
                 )]
             }
+            Self::NoFile { manifest } => vec![format!(
+                "put the file of the image beside {manifest}, with .zfs.gz (or .zfs.bz2, .zfs.xz, .zfs.zst, .zfs) in \
+                 place of the end of its name"
+            )],
+            Self::ReadTwice { .. } => {
+                vec!["save it to a file and give the path of that".to_owned()]
+            }
+            Self::NoImage { folders, .. } => vec![
+                "give the path of a manifest or stream, a UUID, or name@version".to_owned(),
+                format!(
+                    "put the manifest and the file of the image into {}",
+                    listed(folders)
+                ),
+            ],
+            Self::Ambiguous { .. } => vec!["give the UUID or the path of one of them".to_owned()],
+            Self::NoOrigin { uuid, folders, .. } => {
+                let download = match uuid {
+                    Some(uuid) => format!(
+                        "get it from its image server, or with `imgadm export {uuid}` on a server that has it installed"
+                    ),
+                    None => "get it from where the image comes from".to_owned(),
+                };
+                vec![
+                    download,
+                    format!(
+                        "then give it with --origin FILE, or put its manifest and its file into {}",
+                        listed(folders)
+                    ),
+                ]
+            }
+            Self::WrongOrigin { origin, .. } => vec![format!(
+                "get the origin anew from where the image comes from: {origin} has the right UUID, but is another image"
+            )],
             _ => Vec::new(),
         }
     }
@@ -112,7 +253,17 @@ impl Error {
         match self {
             Self::Io { source, .. } | Self::NoSpace { source, .. } => source.kind(),
             Self::Exists { .. } => io::ErrorKind::AlreadyExists,
-            Self::Json { .. } | Self::Invalid { .. } => io::ErrorKind::InvalidData,
+            Self::NoImage { .. } | Self::NoFile { .. } | Self::NoOrigin { .. } => {
+                io::ErrorKind::NotFound
+            }
+            Self::Json { .. }
+            | Self::Invalid { .. }
+            | Self::Decompress { .. }
+            | Self::NoStream { .. }
+            | Self::ReadTwice { .. }
+            | Self::Ambiguous { .. }
+            | Self::WrongOrigin { .. }
+            | Self::OriginLoop { .. } => io::ErrorKind::InvalidData,
         }
     }
 }

@@ -3,11 +3,13 @@
 //! An image is two files: a manifest (JSON, [`manifest::Manifest`]) and a `zfs send` stream, most often compressed.
 //! [`file::ImageWriter`] takes the stream and compresses, measures and digests it in one pass;
 //! [`library::publish`] puts both in place, the manifest last, so that a manifest never stands without its file.
+//! [`open::Image`] finds an image again and reads it, whoever made it.
 
 mod error;
 pub mod file;
 pub mod library;
 pub mod manifest;
+pub mod open;
 pub mod progress;
 
 pub use error::Error;

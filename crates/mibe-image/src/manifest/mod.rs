@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::file::{Compression, FinishedFile};
 
 pub use rules::Violation;
+pub(crate) use rules::is_uuid;
 
 /// Largest manifest that is read, in bytes: ten times what tags and description may fill.
 const MANIFEST_SIZE: u64 = 1 << 20;
