@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::base_image::is_image;
 use crate::error::BuildError;
 
 /// A base as a repository or a user names it.
@@ -17,7 +18,7 @@ pub enum BaseRef {
     Archive(PathBuf),
     /// A root file system in a directory.
     Directory(PathBuf),
-    /// An image, by uuid or by name and version.
+    /// An image, by path, by uuid or by name and version.
     Image(String),
 }
 
@@ -36,7 +37,7 @@ const ARCHIVES: &[&str] = &[
 impl BaseRef {
     /// Understands what stands behind `base=` or `--base`; a relative path counts from `folder`.
     ///
-    /// A name is a path where it has a `/`, is `.` or `..`, ends as an archive does, or names a directory there is.
+    /// A name is a path where it has a `/`, is `.` or `..`, ends as an archive does, or names a file or directory there is.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl BaseRef {
         if name.contains('/') || matches!(name, "." | "..") || archive || path.is_dir() {
             return match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => Ok(Self::Directory(path)),
-                Ok(metadata) if metadata.is_file() => Ok(Self::Archive(path)),
+                Ok(metadata) if metadata.is_file() => Ok(Self::of_file(path)),
                 Ok(_) => Err(BuildError::usage(
                     format!(
                         "the base {} is neither a file nor a directory",
@@ -79,7 +80,18 @@ impl BaseRef {
                 )),
             };
         }
+        if path.is_file() {
+            return Ok(Self::of_file(path));
+        }
         Ok(Self::Image(name.to_owned()))
+    }
+
+    /// A file is an image by what is in it, whatever its name.
+    fn of_file(path: PathBuf) -> Self {
+        match path.to_str().filter(|_| is_image(&path)) {
+            Some(name) => Self::Image(name.to_owned()),
+            None => Self::Archive(path),
+        }
     }
 }
 

@@ -81,7 +81,9 @@ pub fn build(
     }
     output_folder(plan)?;
     reporter.start(Step::Resolve.name());
-    let base = builder.resolve(&plan.base, &mut |bytes| reporter.output(bytes));
+    let base = builder.resolve(&plan.base, plan.base_image.as_ref(), &mut |bytes| {
+        reporter.output(bytes);
+    });
     reporter.end(&base);
     let base = base.map_err(|error| error.with_log(&reporter.log))?;
 
@@ -169,7 +171,9 @@ impl Run<'_, '_> {
                 .package_manager
                 .map_or("unknown", PackageManager::name)
         ));
-        self.machine.work(&Work::Prepare)?;
+        if !self.plan.is_native() {
+            self.machine.work(&Work::Prepare)?;
+        }
         for step in &self.plan.steps {
             match step {
                 Step::DeletePackages(names) => {
@@ -365,6 +369,12 @@ impl Run<'_, '_> {
                 .log
                 .note(&format!("left out a socket: {socket}"));
         }
+        if let Some(difference) = &captured.difference {
+            self.reporter.log.note(&format!(
+                "against the base: {} files new, {} changed, {} removed",
+                difference.new, difference.changed, difference.removed
+            ));
+        }
         let image = manifest::manifest(self.plan, &captured, &file, self.options.epoch)?;
         let stream_size = file.raw_size();
         let (paths, force) = (&self.plan.image, self.options.force);
@@ -388,6 +398,10 @@ impl Run<'_, '_> {
         let options = CaptureOptions {
             snapshot: format!("mibe/{}@final", manifest::dataset_name(&self.plan.recipe)),
             epoch: self.options.epoch,
+            base: match self.base.image.as_ref().filter(|_| self.plan.incremental) {
+                Some(image) => Some(image.files()?),
+                None => None,
+            },
         };
         let tag = self.record.entry.id.clone();
         for draft in self.plan.image.drafts(&tag) {

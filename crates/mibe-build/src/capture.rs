@@ -12,9 +12,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use zfs_stream::{
-    DataRange, Device, DirEntry, FilesystemOptions, Identity, Metadata, Tree,
-    write_filesystem_threaded,
+    BaseSnapshot, DataRange, Device, DirEntry, FilesystemOptions, Identity, Metadata, Tree,
+    WriteError, write_filesystem_threaded, write_incremental,
 };
+
+use crate::base_image::ChainFiles;
+use crate::local::jobs::ZONE_ROOT;
+use crate::unpack_image::is_foreign;
 
 /// What the stream is to say of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +27,8 @@ pub struct CaptureOptions {
     pub snapshot: String,
     /// Seconds since 1970: the snapshot's time, and the latest time of any file in it.
     pub epoch: i64,
+    /// What the stream is to be a change to; a full one otherwise.
+    pub(crate) base: Option<ChainFiles>,
 }
 
 /// What was captured.
@@ -36,6 +42,19 @@ pub struct Captured {
     pub entries: u64,
     /// Paths of the first sockets, which no image carries.
     pub sockets: Vec<String>,
+    /// Of an incremental stream: what differs from the base.
+    pub difference: Option<Difference>,
+}
+
+/// How many files an incremental stream is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Files that are not in the base.
+    pub new: u64,
+    /// Files that differ from the base's.
+    pub changed: u64,
+    /// Files of the base that are no more.
+    pub removed: u64,
 }
 
 /// The tree of a build machine as the dataset of a zone: `root/` and `cores/` below a directory that only root enters.
@@ -238,6 +257,13 @@ pub fn capture(
     digest
         .directory(&mut tree, Path::new(""))
         .map_err(|error| error.to_string())?;
+    let chain = options.base.as_ref();
+    let base = chain.map(ChainFiles::read).transpose()?;
+    let snapshot = chain.map(ChainFiles::open).transpose()?;
+    if let Some(snapshot) = &snapshot {
+        // The same tree has other objects as a change to a base than it has by itself, and to another base.
+        digest.hash.update(snapshot.header().to_guid.to_le_bytes());
+    }
     let digest: [u8; 32] = digest.hash.finalize().into();
     // Zero means "no snapshot" in a stream.
     let guid = u64::from_le_bytes(std::array::from_fn(|index| digest[index])).max(1);
@@ -246,19 +272,83 @@ pub fn capture(
         to_guid: guid,
         creation_time: options.epoch.max(0) as u64,
     };
-    let summary = write_filesystem_threaded(&mut tree, out, &settings, &mut |_| {})
-        .map_err(|error| error.to_string())?;
+    let failed = |error: WriteError| match (&error, chain) {
+        (WriteError::Base(error), Some(chain)) => chain.failed(error),
+        _ => error.to_string(),
+    };
+    let (entries, sockets, difference) = if let (Some(files), Some(snapshot)) = (&base, snapshot) {
+        let base = BaseSnapshot {
+            files,
+            snapshot,
+            directory: ZONE_ROOT,
+            foreign: &is_foreign,
+        };
+        let mut tree = Inside(tree);
+        let summary =
+            write_incremental(base, &mut tree, out, &settings, &mut |_| {}).map_err(failed)?;
+        let difference = Difference {
+            new: summary.new,
+            changed: summary.changed,
+            removed: summary.removed,
+        };
+        (summary.files, summary.sockets, Some(difference))
+    } else {
+        let summary =
+            write_filesystem_threaded(&mut tree, out, &settings, &mut |_| {}).map_err(failed)?;
+        (summary.files, summary.sockets, None)
+    };
     Ok(Captured {
         guid,
         digest: hex(&digest),
-        entries: summary.files,
-        sockets: summary
-            .sockets
+        entries,
+        sockets: sockets
             .first
             .iter()
             .map(|path| path.display().to_string())
             .collect(),
+        difference,
     })
+}
+
+/// What is in `root/` of a dataset, by itself.
+struct Inside<'a>(Zonepath<'a>);
+
+impl Inside<'_> {
+    fn path(path: &Path) -> PathBuf {
+        Path::new("root").join(path)
+    }
+}
+
+impl Tree for Inside<'_> {
+    type File = File;
+
+    fn metadata(&mut self, path: &Path) -> io::Result<Metadata> {
+        self.0.metadata(&Self::path(path))
+    }
+
+    fn read_dir(&mut self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.0.read_dir(&Self::path(path))
+    }
+
+    fn read_link(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.0.read_link(&Self::path(path))
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<File> {
+        self.0.open(&Self::path(path))
+    }
+
+    fn next_data(&mut self, file: &mut File, offset: u64) -> io::Result<Option<DataRange>> {
+        self.0.next_data(file, offset)
+    }
+
+    fn xattrs(&mut self, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        self.0.xattrs(&Self::path(path))
+    }
+
+    fn xattrs_of(&mut self, file: &mut File, path: &Path) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+        self.0.xattrs_of(file, path)
+    }
 }
 
 /// SHA-256 over names, metadata and contents in the order of names.

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod base;
+pub mod base_image;
 pub mod bootstrap;
 pub mod build;
 pub mod capture;
@@ -23,6 +24,7 @@ pub mod packages;
 pub mod paths;
 pub mod plan;
 mod report;
+pub mod unpack_image;
 pub mod work;
 
 pub use error::{Blame, BuildError};

@@ -1,7 +1,7 @@
 //! The local builder: build machines are sandboxes on this Linux host.
 
 mod bases;
-mod jobs;
+pub(crate) mod jobs;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -14,6 +14,7 @@ use mibe_image::progress::Progress;
 use mibe_sandbox::{Agent, Cancel, Command, JobFiles, Mode, Network, Outcome, Sandbox};
 
 use crate::base::BaseRef;
+use crate::base_image::BaseImage;
 use crate::capture::{CaptureOptions, Captured};
 use crate::error::BuildError;
 use crate::journal::{Journal, Record};
@@ -129,6 +130,7 @@ impl Builder for LocalBuilder {
     fn resolve(
         &mut self,
         base: &BaseRef,
+        image: Option<&BaseImage>,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ResolvedBase, BuildError> {
         match base {
@@ -139,6 +141,7 @@ impl Builder for LocalBuilder {
                 Ok(ResolvedBase {
                     reference: base.clone(),
                     title,
+                    image: None,
                 })
             }
             BaseRef::Archive(path) | BaseRef::Directory(path) => Ok(ResolvedBase {
@@ -148,8 +151,16 @@ impl Builder for LocalBuilder {
                     .unwrap_or(path.as_os_str())
                     .to_string_lossy()
                     .into_owned(),
+                image: None,
             }),
-            BaseRef::Image(name) => Err(image_base(name)),
+            BaseRef::Image(name) => match image {
+                Some(image) => Ok(ResolvedBase {
+                    reference: base.clone(),
+                    title: image.title(),
+                    image: Some(image.clone()),
+                }),
+                None => Err(not_found(name)),
+            },
         }
     }
 
@@ -173,10 +184,18 @@ impl Builder for LocalBuilder {
 impl LocalBuilder {
     /// Fills a machine with its base and with what only the build needs.
     fn prepare(&self, machine: &LocalMachine, base: &ResolvedBase) -> Result<(), BuildError> {
+        if let Some(image) = &base.image {
+            machine.fill_from_image(image)?;
+            return if image.is_native() {
+                Ok(())
+            } else {
+                machine.apt_settings("", None)
+            };
+        }
         let (path, host_sources) = match (&base.reference, &self.bootstrapped) {
             (BaseRef::Debian { .. }, Some(bootstrapped)) => (&bootstrapped.archive, true),
             (BaseRef::Archive(path) | BaseRef::Directory(path), _) => (path, false),
-            (reference, _) => return Err(image_base(&reference.to_string())),
+            (reference, _) => return Err(not_found(&reference.to_string())),
         };
         machine.fill(path)?;
         if host_sources && let Some(bootstrapped) = &self.bootstrapped {
@@ -187,17 +206,9 @@ impl LocalBuilder {
     }
 }
 
-/// Images as bases need the library.
-pub(crate) fn image_base(name: &str) -> BuildError {
-    BuildError::usage(
-        format!(
-            "the base {name:?} is an image, and this version of mibe can't open images as a base yet"
-        ),
-        &[
-            "name a Linux base with --base: debian:bookworm, a root file system as a tar archive, or a directory",
-            "a root file system can be taken out of a zone with: tar -C /zones/UUID/root -cf base.tar .",
-        ],
-    )
+/// A base that was not resolved.
+fn not_found(name: &str) -> BuildError {
+    BuildError::usage(format!("the base {name} was not looked for"), &[])
 }
 
 /// A sandbox as a build machine.
@@ -258,6 +269,24 @@ impl LocalMachine {
             self.job::<_, ()>(jobs::UNPACK, "unpack the base", &(), files)
                 .map_err(failed)
         }
+    }
+
+    /// Fills the machine with the zone's root of an image.
+    fn fill_from_image(&self, image: &BaseImage) -> Result<(), BuildError> {
+        let args = jobs::UnpackImage {
+            files: image.files()?,
+            is_native: image.is_native(),
+        };
+        let what = "unpack the base";
+        self.job(jobs::UNPACK_IMAGE, what, &args, JobFiles::default())
+            .map_err(|source| match source {
+                BuildError::Cancelled => BuildError::Cancelled,
+                source => BuildError::Base {
+                    message: format!("{} can't be a base: {source}", image.title()),
+                    hints: vec!["`mibe image verify` looks into every part of an image".to_owned()],
+                    source: None,
+                },
+            })
     }
 
     /// Settings of apt for the build only; `sources` replaces the image's own list where it is not empty.

@@ -7,18 +7,21 @@ use std::time::Duration;
 use mibe_sandbox::Outcome;
 
 use crate::base::BaseRef;
+use crate::base_image::BaseImage;
 use crate::capture::{CaptureOptions, Captured};
 use crate::error::BuildError;
 use crate::journal::Record;
 use crate::work::{Work, WorkReport};
 
 /// What a base turned out to be once it was there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ResolvedBase {
     /// As the recipe or the user named it.
     pub reference: BaseRef,
     /// Name and version for people and for /etc/product ("debian bookworm 12.11").
     pub title: String,
+    /// The image, if it is one.
+    pub image: Option<BaseImage>,
 }
 
 /// A command to run in a build machine.
@@ -39,11 +42,12 @@ pub trait Builder {
     /// The builder's name, as `--builder` takes it.
     fn name(&self) -> &'static str;
 
-    /// Makes the base available here (downloads, bootstraps) and says what it is. What programs print meanwhile goes
-    /// to `output` as it comes.
+    /// Makes the base available here (downloads, bootstraps) and says what it is; `image` is what the plan found of one that
+    /// is an image. What programs print meanwhile goes to `output` as it comes.
     fn resolve(
         &mut self,
         base: &BaseRef,
+        image: Option<&BaseImage>,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ResolvedBase, BuildError>;
 

@@ -6,6 +6,7 @@ use mibe_recipe::Recipe;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::base_image::BaseImage;
 use crate::capture::Captured;
 use crate::error::BuildError;
 use crate::plan::Plan;
@@ -56,29 +57,8 @@ pub(crate) fn manifest(
             &["see what SOURCE_DATE_EPOCH says"],
         )
     })?;
-    let min_platform = recipe
-        .min_platform
-        .as_ref()
-        .map_or(MIN_PLATFORM, |platform| platform.value.as_str());
-    let networks: Vec<Value> = if recipe.networks.is_empty() {
-        vec![json!({"name": "net0", "description": "public"})]
-    } else {
-        recipe
-            .networks
-            .iter()
-            .map(|network| json!({"name": network.name, "description": network.description}))
-            .collect()
-    };
-    let mut requirements = Map::new();
-    requirements.insert("networks".into(), networks.into());
-    requirements.insert("brand".into(), "lx".into());
-    requirements.insert("min_platform".into(), json!({"7.0": min_platform}));
-    if let Some(min_ram) = &recipe.min_ram {
-        requirements.insert("min_ram".into(), min_ram.value.into());
-    }
-    if let Some(max_ram) = &recipe.max_ram {
-        requirements.insert("max_ram".into(), max_ram.value.into());
-    }
+    let base = plan.base_image.as_ref().and_then(BaseImage::manifest);
+    let requirements = requirements(plan, base)?;
     let users: Vec<Value> = if recipe.users.is_empty() {
         vec![json!({"name": "root"})]
     } else {
@@ -88,10 +68,6 @@ pub(crate) fn manifest(
             .map(|user| json!({"name": user.value}))
             .collect()
     };
-    let kernel_version = recipe
-        .kernel_version
-        .as_ref()
-        .map_or(KERNEL_VERSION, |version| version.value.as_str());
     let mut tags = Map::new();
     tags.insert(
         "role".into(),
@@ -101,7 +77,15 @@ pub(crate) fn manifest(
             .map_or("os", |role| role.value.as_str())
             .into(),
     );
-    tags.insert("kernel_version".into(), kernel_version.into());
+    if !plan.is_native() {
+        // Zones of the image can't do without; so it comes from the base where the recipe has none.
+        let of_base = base
+            .and_then(|base| base.tags.as_ref()?.get("kernel_version")?.as_str())
+            .unwrap_or(KERNEL_VERSION);
+        let own = recipe.kernel_version.as_ref();
+        let kernel_version = own.map_or(of_base, |version| version.value.as_str());
+        tags.insert("kernel_version".into(), kernel_version.into());
+    }
     if let Some(lbaas) = &recipe.lbaas {
         tags.insert("lbaas".into(), lbaas.value.into());
     }
@@ -112,8 +96,8 @@ pub(crate) fn manifest(
         "name": recipe.name.value,
         "version": recipe.version.value,
         "published_at": published,
-        "type": "lx-dataset",
-        "os": "linux",
+        "type": if plan.is_native() { "zone-dataset" } else { "lx-dataset" },
+        "os": if plan.is_native() { "smartos" } else { "linux" },
         "requirements": requirements,
         "users": users,
         "tags": tags,
@@ -143,6 +127,12 @@ pub(crate) fn manifest(
                 .collect();
             fields.insert("billing_tags".into(), tags.into());
         }
+        if let Some(base) = base {
+            inherit(fields, base, recipe)?;
+        }
+        if let Some(origin) = plan.origin() {
+            fields.insert("origin".into(), origin.into());
+        }
         let uuid = uuid(recipe, captured, fields);
         fields.insert("uuid".into(), uuid.into());
         let file = json!({
@@ -165,6 +155,78 @@ pub(crate) fn manifest(
                 .map(|violation| format!("{}: {}", violation.field, violation.message))
                 .collect(),
         ))
+    }
+}
+
+/// What machines of the image need: what the recipe says, then what the base says, then what most images say.
+fn requirements(plan: &Plan, base: Option<&Manifest>) -> Result<Map<String, Value>, BuildError> {
+    let recipe = &plan.recipe;
+    let mut requirements = match base.and_then(|base| base.requirements.as_ref()) {
+        Some(inherited) => object(inherited)?,
+        None => Map::new(),
+    };
+    if !recipe.networks.is_empty() || !requirements.contains_key("networks") {
+        let networks: Vec<Value> = if recipe.networks.is_empty() {
+            vec![json!({"name": "net0", "description": "public"})]
+        } else {
+            recipe
+                .networks
+                .iter()
+                .map(|network| json!({"name": network.name, "description": network.description}))
+                .collect()
+        };
+        requirements.insert("networks".into(), networks.into());
+    }
+    if !plan.is_native() {
+        requirements.insert("brand".into(), "lx".into());
+    }
+    match &recipe.min_platform {
+        Some(platform) => {
+            requirements.insert("min_platform".into(), json!({"7.0": platform.value}));
+        }
+        None if !plan.is_native() && !requirements.contains_key("min_platform") => {
+            requirements.insert("min_platform".into(), json!({"7.0": MIN_PLATFORM}));
+        }
+        None => {}
+    }
+    if let Some(min_ram) = &recipe.min_ram {
+        requirements.insert("min_ram".into(), min_ram.value.into());
+    }
+    if let Some(max_ram) = &recipe.max_ram {
+        requirements.insert("max_ram".into(), max_ram.value.into());
+    }
+    Ok(requirements)
+}
+
+/// Takes over of a base's manifest what `imgadm create` takes over of an origin's (`imgadm.js`), where the recipe says
+/// nothing of it. Type and os are the base's anyway, requirements are done.
+fn inherit(
+    fields: &mut Map<String, Value>,
+    base: &Manifest,
+    recipe: &Recipe,
+) -> Result<(), BuildError> {
+    let of_base = object(base)?;
+    for key in [
+        "traits",
+        "generate_passwords",
+        "inherited_directories",
+        "billing_tags",
+    ] {
+        if let (Some(value), false) = (of_base.get(key), fields.contains_key(key)) {
+            fields.insert(key.into(), value.clone());
+        }
+    }
+    if let (Some(users), true) = (of_base.get("users"), recipe.users.is_empty()) {
+        fields.insert("users".into(), users.clone());
+    }
+    Ok(())
+}
+
+fn object(value: &impl serde::Serialize) -> Result<Map<String, Value>, BuildError> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Ok(Map::new()),
+        Err(error) => Err(BuildError::Manifest(vec![error.to_string()])),
     }
 }
 

@@ -33,6 +33,11 @@ impl Paths {
         self.cache.join("machines")
     }
 
+    /// Images that were fetched; those that were built are where their builds put them.
+    pub fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
+
     /// Takes part in the use of the cache: nobody else cleans it up while the file is open.
     ///
     /// # Errors

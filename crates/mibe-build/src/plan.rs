@@ -6,11 +6,13 @@ use std::path::Path;
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::file::Compression;
 use mibe_image::library::ImagePaths;
+use mibe_image::open::Libraries;
 use mibe_recipe::{CopyEntry, EntryKind, Located, Problem, Recipe, Severity, Target};
 
 use serde::Serialize;
 
 use crate::base::BaseRef;
+use crate::base_image::BaseImage;
 use crate::error::BuildError;
 use crate::lay;
 
@@ -74,6 +76,10 @@ pub struct Plan {
     pub warnings: Vec<Problem>,
     /// Where the build starts.
     pub base: BaseRef,
+    /// The image that the base is, if it is one.
+    pub base_image: Option<BaseImage>,
+    /// Whether only what differs from the base is to be in the image's stream.
+    pub incremental: bool,
     /// The entries of copy/, as they are to be in the image.
     pub entries: Vec<lay::Entry>,
     /// What will be done, in order.
@@ -93,6 +99,23 @@ pub struct PlanOptions {
     pub compression: Option<Compression>,
     /// Folder of the image.
     pub output: Utf8PathBuf,
+    /// Other folders in which images are looked for, after that.
+    pub libraries: Vec<Utf8PathBuf>,
+    /// Images that the base stands on and that are in none of these folders.
+    pub origins: Vec<Utf8PathBuf>,
+    /// Make an incremental image, which needs the base where it is installed.
+    pub incremental: bool,
+    /// Steps to leave out.
+    pub skip: Vec<Skip>,
+}
+
+/// A step that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// Installing and removing packages.
+    Packages,
+    /// Running customize.
+    Customize,
 }
 
 impl Plan {
@@ -106,7 +129,8 @@ impl Plan {
             repository: repository.into(),
             problems: problems.0,
         })?;
-        let (recipe, mut warnings) = (outcome.recipe, outcome.warnings);
+        let (mut recipe, mut warnings) = (outcome.recipe, outcome.warnings);
+        leave_out(&mut recipe, &options.skip);
         if let Some(owner) = &recipe.owner_name {
             warnings.push(owner.problem(
                 Severity::Warning,
@@ -128,7 +152,18 @@ impl Plan {
                 ));
             }
         };
-        buildable(&recipe, &base)?;
+        let base_image = match &base {
+            BaseRef::Image(name) => {
+                let folders = [&options.output].into_iter().chain(&options.libraries);
+                let libraries = Libraries::new(folders.cloned());
+                Some(BaseImage::open(name, &libraries, &options.origins)?)
+            }
+            _ => None,
+        };
+        let is_native = buildable(&recipe, base_image.as_ref())?;
+        if options.incremental {
+            origin(base_image.as_ref(), &base)?;
+        }
         let compression = match (options.compression, &recipe.compression) {
             (Some(compression), _) => compression,
             (None, Some(compression)) if compression.value == "none" => Compression::None,
@@ -154,12 +189,17 @@ impl Plan {
         if recipe.customize.is_some() {
             steps.push(Step::Customize);
         }
-        steps.extend([Step::Finalise, Step::Capture, Step::Manifest]);
+        if !is_native {
+            steps.push(Step::Finalise);
+        }
+        steps.extend([Step::Capture, Step::Manifest]);
         Ok(Self {
             repository: repository.to_owned(),
             recipe,
             warnings,
             base,
+            base_image,
+            incremental: options.incremental,
             entries,
             steps,
             compression,
@@ -169,6 +209,17 @@ impl Plan {
 }
 
 impl Plan {
+    /// Whether the image will be one of illumos.
+    pub fn is_native(&self) -> bool {
+        !self.steps.contains(&Step::Finalise)
+    }
+
+    /// UUID of the image that the image will need where it is installed.
+    pub fn origin(&self) -> Option<&str> {
+        let base = self.base_image.as_ref().filter(|_| self.incremental)?;
+        Some(&base.manifest()?.uuid)
+    }
+
     /// The plan as JSON, for programs.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -177,6 +228,7 @@ impl Plan {
             "repository": self.repository,
             "recipe": self.recipe.summary(),
             "base": self.base.to_string(),
+            "origin": self.origin(),
             "file": self.image.file(),
             "manifest": self.image.manifest(),
             "steps": self.steps,
@@ -204,26 +256,94 @@ fn entry(entry: &CopyEntry) -> lay::Entry {
     }
 }
 
-/// Refuses what the local builder can't do, before anything is touched.
-fn buildable(recipe: &Recipe, base: &BaseRef) -> Result<(), BuildError> {
-    let other = match recipe.target.as_ref().map(|target| target.value) {
-        Some(Target::Native) => Some("a native (illumos) image: its programs do not run on Linux"),
-        Some(Target::Hvm) => Some("an HVM image"),
-        Some(Target::Lx) | None => None,
-    };
-    if let Some(other) = other {
+/// Takes out of a recipe what is not to be done.
+fn leave_out(recipe: &mut Recipe, skip: &[Skip]) {
+    for skip in skip {
+        match skip {
+            Skip::Packages => {
+                recipe.packages.clear();
+                recipe.delete_packages.clear();
+            }
+            Skip::Customize => recipe.customize = None,
+        }
+    }
+}
+
+/// Makes sure that an incremental image can say what it stands on.
+fn origin(image: Option<&BaseImage>, base: &BaseRef) -> Result<(), BuildError> {
+    match image.map(BaseImage::manifest) {
+        Some(Some(_)) => Ok(()),
+        Some(None) => Err(BuildError::usage(
+            format!(
+                "the base {base} has no manifest, so that an incremental image can't name its origin"
+            ),
+            &["put its manifest beside it, under the same name with .json at its end"],
+        )),
+        None => Err(BuildError::usage(
+            format!(
+                "the base {base} is no image, and an incremental image needs one as its origin"
+            ),
+            &["leave --incremental out, or name an image with --base"],
+        )),
+    }
+}
+
+/// Refuses what the local builder can't do, before anything is touched; says whether the image will be a native one.
+fn buildable(recipe: &Recipe, base: Option<&BaseImage>) -> Result<bool, BuildError> {
+    let target = recipe.target.as_ref().map(|target| target.value);
+    let is_native = base.is_some_and(BaseImage::is_native);
+    if target == Some(Target::Hvm) {
         return Err(BuildError::usage(
             format!(
-                "{} builds {other}, and the local builder of this version makes LX images",
+                "{} builds an HVM image, and the local builder of this version makes images of zones",
+                recipe.directory
+            ),
+            &["if it is meant for LX, put os=\"linux\" into its manifest"],
+        ));
+    }
+    let has_native_base = is_native || base.is_some_and(|base| base.manifest().is_none());
+    if target == Some(Target::Native) && !has_native_base {
+        return Err(BuildError::usage(
+            format!(
+                "{} builds a native (illumos) image, and its base is none",
                 recipe.directory
             ),
             &[
-                "build it where it can run; or, if it is meant for LX, put os=\"linux\" into its manifest",
+                "name a native image with --base; its programs do not run on Linux, so that copy/, motd and product are all that is done to it",
+                "or, if it is meant for LX, put os=\"linux\" into its manifest",
             ],
         ));
     }
-    if let BaseRef::Image(name) = base {
-        return Err(crate::local::image_base(name));
+    let is_native = is_native || target == Some(Target::Native);
+    if is_native && target == Some(Target::Lx) {
+        return Err(BuildError::usage(
+            format!(
+                "{} builds an LX image, and its base is a native (illumos) one",
+                recipe.directory
+            ),
+            &["name an image of type lx-dataset with --base"],
+        ));
+    }
+    if is_native {
+        let packages = !recipe.packages.is_empty() || !recipe.delete_packages.is_empty();
+        let (what, skip) = match (packages, recipe.customize.is_some()) {
+            (false, false) => return Ok(true),
+            (true, true) => ("packages and customize", "customize,packages"),
+            (true, false) => ("packages", "packages"),
+            (false, true) => ("customize", "customize"),
+        };
+        return Err(BuildError::usage(
+            format!(
+                "{} has {what}, and the programs of its native (illumos) base do not run on Linux",
+                recipe.directory
+            ),
+            &[
+                "build it on a SmartOS machine: a later version does that with --builder smartos",
+                &format!(
+                    "leave them out with --skip {skip}: copy/, motd and product go into the image, and nothing else"
+                ),
+            ],
+        ));
     }
     let url = recipe
         .packages
@@ -238,7 +358,7 @@ fn buildable(recipe: &Recipe, base: &BaseRef) -> Result<(), BuildError> {
             &["fetch and install it in customize instead"],
         ));
     }
-    Ok(())
+    Ok(false)
 }
 
 impl fmt::Display for Plan {
@@ -246,8 +366,22 @@ impl fmt::Display for Plan {
         let recipe = &self.recipe;
         let mut field = |name: &str, value: &str| writeln!(out, "  {name:<14} {value}");
         field("image", &format!("{} {}", *recipe.name, *recipe.version))?;
-        field("kind", "LX (type lx-dataset, os linux, brand lx)")?;
+        let native = self.is_native();
+        field(
+            "kind",
+            if native {
+                "native (type zone-dataset, os smartos)"
+            } else {
+                "LX (type lx-dataset, os linux, brand lx)"
+            },
+        )?;
         field("base", &self.base.to_string())?;
+        if let Some(image) = &self.base_image {
+            field("base image", &image.title())?;
+        }
+        if self.incremental {
+            field("stream", "incremental: what differs from the base")?;
+        }
         for (name, value) in [
             ("description", &recipe.description),
             ("homepage", &recipe.homepage),

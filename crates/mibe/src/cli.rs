@@ -80,6 +80,15 @@ pub struct Build {
     /// Compression of the image's file, instead of the manifest's [default: gzip]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionName>,
+    /// Make an incremental image: only what differs from the base, which must be an image and be there where it is installed
+    #[arg(long)]
+    pub incremental: bool,
+    /// Leave steps out
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STEP")]
+    pub skip: Vec<SkipName>,
+    /// Image that the base stands on and that is in no library (a manifest or a stream); may be given again
+    #[arg(long, value_name = "FILE")]
+    pub origin: Vec<PathBuf>,
     /// How long customize may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub timeout_customize: u64,
@@ -105,6 +114,15 @@ pub struct Build {
 pub enum BuilderName {
     /// A sandbox on this Linux machine
     Local,
+}
+
+/// Steps that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SkipName {
+    /// What packages and delete_packages ask for
+    Packages,
+    /// The customize script
+    Customize,
 }
 
 /// Sandbox modes.

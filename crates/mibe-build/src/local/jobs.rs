@@ -5,17 +5,20 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 
 use mibe_sandbox::{Job, JobInput, Root};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::archive::{self, Existing};
+use crate::base_image::ChainFiles;
 use crate::bootstrap::install;
+use crate::unpack_image::{self, UnpackImageError};
 use crate::{capture, finalise, work};
 
 pub(crate) const WORK: &str = "work";
 pub(crate) const CAPTURE: &str = "capture";
 pub(crate) const UNPACK: &str = "unpack";
+pub(crate) const UNPACK_IMAGE: &str = "unpack-image";
 pub(crate) const COPY_DIRECTORY: &str = "copy-directory";
 pub(crate) const PACK: &str = "pack";
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
@@ -37,6 +40,13 @@ pub const JOBS: &[Job] = &[
     Job {
         name: UNPACK,
         run: unpack,
+    },
+    Job {
+        name: UNPACK_IMAGE,
+        run: |root, input| {
+            unpack_image(root, &arguments(input.args)?)?;
+            Ok(Value::Null)
+        },
     },
     Job {
         name: COPY_DIRECTORY,
@@ -76,6 +86,33 @@ fn unpack(root: &Root, input: JobInput) -> Result<Value, String> {
     };
     unpack().map_err(|error| error.to_string())?;
     Ok(Value::Null)
+}
+
+/// What [`UNPACK_IMAGE`] is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UnpackImage {
+    /// The image and what it stands on.
+    pub files: ChainFiles,
+    /// Whether it is of illumos, so that no Linux is looked for in it.
+    pub is_native: bool,
+}
+
+/// Where a zone's dataset has the zone's root.
+pub(crate) const ZONE_ROOT: &[u8] = b"root";
+
+fn unpack_image(root: &Root, args: &UnpackImage) -> Result<(), String> {
+    let files = args.files.read()?;
+    let snapshot = args.files.open()?;
+    unpack_image::unpack_image(root, &files, snapshot, ZONE_ROOT).map_err(
+        |error| match &error {
+            UnpackImageError::Read(error) => args.files.failed(error),
+            error => error.to_string(),
+        },
+    )?;
+    if args.is_native {
+        return Ok(());
+    }
+    archive::check_root(root).map_err(|error| error.to_string())
 }
 
 fn copy_directory(root: &Root, input: JobInput) -> Result<Value, String> {

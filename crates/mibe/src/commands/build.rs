@@ -8,13 +8,13 @@ use camino::Utf8Path;
 use mibe_build::build::{BuildOptions, Built, build};
 use mibe_build::local::{LocalBuilder, LocalOptions};
 use mibe_build::paths::Paths;
-use mibe_build::plan::{Plan, PlanOptions};
+use mibe_build::plan::{Plan, PlanOptions, Skip};
 use mibe_build::{BuildError, clean};
 use mibe_image::file::Compression;
 use mibe_image::progress::{Event, Progress};
 use mibe_sandbox::{Agent, Mode, Network};
 
-use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName};
+use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName, SkipName};
 use crate::error::{CommandError, Kind};
 use crate::{output, problems, progress, signals, units};
 
@@ -113,6 +113,25 @@ fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, Comman
             None => None,
         },
         output: utf8(&arguments.output)?.to_owned(),
+        libraries: match Paths::of_user() {
+            Ok(paths) => vec![utf8(&paths.images())?.to_owned()],
+            // A build says so itself; what is only looked at can do without.
+            Err(_) => Vec::new(),
+        },
+        origins: arguments
+            .origin
+            .iter()
+            .map(|path| utf8(path).map(ToOwned::to_owned))
+            .collect::<Result<_, _>>()?,
+        incremental: arguments.incremental,
+        skip: arguments
+            .skip
+            .iter()
+            .map(|skip| match skip {
+                SkipName::Packages => Skip::Packages,
+                SkipName::Customize => Skip::Customize,
+            })
+            .collect(),
     };
     let mut plans = Vec::new();
     for repository in &arguments.repos {

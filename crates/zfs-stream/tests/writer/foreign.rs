@@ -145,6 +145,7 @@ fn write(
         files,
         snapshot: open(streams),
         directory: b"",
+        foreign: &|_| false,
     };
     let summary = write_incremental(base, tree, &mut stream, &options(), &mut |_| {}).unwrap();
     (stream, summary)

@@ -29,6 +29,7 @@ fn incremental(
         files: &files,
         snapshot: Snapshot::open(base.iter().copied()).unwrap(),
         directory,
+        foreign: &|_| false,
     };
     let summary = write_incremental(base, tree, &mut stream, &options, &mut |_| {}).unwrap();
     assert_eq!(summary.stream_bytes, stream.len() as u64);

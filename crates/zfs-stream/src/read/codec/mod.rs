@@ -74,7 +74,8 @@ pub(crate) enum CodecError {
 ///
 /// `compression` is an `enum zio_compress`; 0, which is what a WRITE record that is not compressed says, is like
 /// 2 (off). What follows the compressed data, which pads blocks to sectors and records to 8 bytes, is not
-/// looked at, as ZFS doesn't either. Memory taken besides is at most the size of `output` and 2 MiB.
+/// looked at, as ZFS doesn't either. Memory taken besides is at most three times the size of `output` (a buffer of
+/// zstd's that doubles as it grows) and 4 MiB.
 ///
 /// # Errors
 ///

@@ -11,7 +11,7 @@ mod scan;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use self::scan::{Scan, Xattr, same_xattrs};
+use self::scan::{Scan, Xattr, add_foreign, same_xattrs};
 use super::file::block_size;
 use super::filesystem::{XattrSource, announce, hidden_directory, hidden_file, salt, write_hidden};
 use super::output::{Records, Sealer};
@@ -37,6 +37,8 @@ pub struct BaseSnapshot<'a, R> {
     /// The directory whose place the tree takes, as a path from the root; what is outside stays as it is. Empty for the
     /// root.
     pub directory: &'a [u8],
+    /// Which extended attributes, by name, the tree can't have: files keep them as they are in the base.
+    pub foreign: &'a dyn Fn(&[u8]) -> bool,
 }
 
 /// What an incremental stream holds.
@@ -101,7 +103,7 @@ pub fn write_incremental<T: Tree, R: Read, W: Write>(
             reason: "it is no directory",
         });
     }
-    let scan = Scan::of(tree, base.files, top)?;
+    let scan = Scan::of(tree, base.files, base.foreign, top)?;
     let layouts = layouts::Layouts::new(base.files)?;
     let mut to_name = [0; 256];
     to_name[..options.to_name.len()].copy_from_slice(options.to_name.as_bytes());
@@ -118,6 +120,7 @@ pub fn write_incremental<T: Tree, R: Read, W: Write>(
     let total = scan.file_bytes;
     let incremental = Incremental {
         files: base.files,
+        foreign: base.foreign,
         order: scan.by_object(),
         removed: removed(base.files, base.directory, &scan)?,
         next_object: scan.next_object,
@@ -199,6 +202,7 @@ struct NewXattrs {
 
 struct Incremental<'a, T, W> {
     files: &'a Filesystem,
+    foreign: &'a dyn Fn(&[u8]) -> bool,
     scan: Scan,
     /// Indexes of files by object.
     order: Vec<u32>,
@@ -326,6 +330,9 @@ impl<T: Tree, W: Write> Incremental<'_, T, W> {
                 xattrs.at("read the attributes of", &path)?
             }
         };
+        if let Some((node, ..)) = base {
+            add_foreign(self.files, node, self.foreign, &mut xattrs);
+        }
         xattrs.sort_unstable();
         let is_bad =
             |name: &Xattr| super::listing::name_problem(name.0.as_encoded_bytes()).is_some();

@@ -66,7 +66,12 @@ pub(super) struct Scan {
 
 impl Scan {
     /// Scans a tree that is to take the place of the directory `top` of the base.
-    pub fn of<T: Tree>(tree: &mut T, base: &Filesystem, top: &Node) -> Result<Self, WriteError> {
+    pub fn of<T: Tree>(
+        tree: &mut T,
+        base: &Filesystem,
+        foreign: &dyn Fn(&[u8]) -> bool,
+        top: &Node,
+    ) -> Result<Self, WriteError> {
         let first_new = base.last_object + 1;
         let mut scan = Self {
             files: vec![File {
@@ -88,7 +93,7 @@ impl Scan {
             stale_xattrs: HashSet::new(),
         };
         let metadata = tree.metadata(Path::new("")).at("read", Path::new(""))?;
-        scan.look_at_xattrs(tree, base, Path::new(""), &metadata, top.object)?;
+        scan.look_at_xattrs(tree, base, foreign, (Path::new(""), &metadata), top.object)?;
         // Files of several links by what they are, and what of the base is taken.
         let mut links: HashMap<Identity, u32> = HashMap::new();
         let mut taken = HashSet::new();
@@ -161,7 +166,7 @@ impl Scan {
                 });
                 let object = scan.files.get(file as usize).map_or(0, |file| file.object);
                 if is_first && object < first_new {
-                    scan.look_at_xattrs(tree, base, &path, &metadata, object)?;
+                    scan.look_at_xattrs(tree, base, foreign, (&path, &metadata), object)?;
                 }
                 if let Some(found) = scan.files.get_mut(file as usize) {
                     found.links += 1;
@@ -200,8 +205,8 @@ impl Scan {
         &mut self,
         tree: &mut T,
         base: &Filesystem,
-        path: &Path,
-        metadata: &Metadata,
+        foreign: &dyn Fn(&[u8]) -> bool,
+        (path, metadata): (&Path, &Metadata),
         object: u64,
     ) -> Result<(), WriteError> {
         let Some(node) = base.node(object).filter(|node| node.xattr_directory() != 0) else {
@@ -210,8 +215,9 @@ impl Scan {
         let mut xattrs = Vec::new();
         if metadata.has_xattrs {
             xattrs = tree.xattrs(path).at("read the attributes of", path)?;
-            xattrs.sort_unstable();
         }
+        add_foreign(base, node, foreign, &mut xattrs);
+        xattrs.sort_unstable();
         if !same_xattrs(base, node, &xattrs) || node.has_inner_xattrs() {
             self.stale_xattrs.insert(object);
         }
@@ -314,6 +320,20 @@ impl Source for Directory<'_> {
 
 /// An extended attribute of a file.
 pub(super) type Xattr = (OsString, Vec<u8>);
+
+/// Adds the extended attributes of a file of the base that its tree can't have.
+pub(super) fn add_foreign(
+    base: &Filesystem,
+    node: &Node,
+    foreign: &dyn Fn(&[u8]) -> bool,
+    xattrs: &mut Vec<Xattr>,
+) {
+    for xattr in base.xattrs(node) {
+        if let Some(value) = xattr.value.filter(|_| foreign(xattr.name)) {
+            xattrs.push((OsStr::from_bytes(xattr.name).to_owned(), value.to_vec()));
+        }
+    }
+}
 
 /// Whether a file of the base has just these extended attributes, which must be sorted.
 pub(super) fn same_xattrs(base: &Filesystem, node: &Node, xattrs: &[Xattr]) -> bool {

@@ -1,0 +1,155 @@
+//! Images as bases: what they are, and their trees.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use mibe_image::manifest::{ImageType, Manifest};
+use mibe_image::open::{Image, Libraries, ObjsetKind};
+use serde::{Deserialize, Serialize};
+use zfs_stream::read::{Filesystem, NoContents, ReadError, Snapshot};
+
+use crate::error::BuildError;
+
+/// An image that a build starts from.
+#[derive(Clone)]
+pub struct BaseImage {
+    /// What it stands on, the full image first, and itself last.
+    chain: Vec<Image>,
+    manifest: Option<Manifest>,
+    guid: u64,
+}
+
+impl BaseImage {
+    /// Finds the image that stands behind `base=` or `--base`: a path, a UUID, or a name and version of the libraries.
+    /// `origins` are files that the libraries lack.
+    ///
+    /// # Errors
+    ///
+    /// There is no such image, an origin is missing, or it is not of a zone.
+    pub fn open(
+        name: &str,
+        libraries: &Libraries,
+        origins: &[Utf8PathBuf],
+    ) -> Result<Self, BuildError> {
+        let failed = |error: mibe_image::Error| BuildError::Base {
+            message: format!("the base {name} can't be used: {error}"),
+            hints: vec![
+                "`mibe image list` shows the images that can be named; others are named by path"
+                    .to_owned(),
+                "other bases are debian:SUITE, a root file system as a tar archive, or a directory"
+                    .to_owned(),
+            ],
+            source: None,
+        };
+        let image = Image::open(name, libraries).map_err(failed)?;
+        let header = image.header().map_err(failed)?;
+        if image.path().is_none() {
+            return Err(BuildError::usage(
+                format!("the base {name} is no file: it is read several times"),
+                &["write it to a file first"],
+            ));
+        }
+        if header.kind != ObjsetKind::Filesystem {
+            return Err(BuildError::usage(
+                format!("the base {name} is the disk of a virtual machine, not a zone"),
+                &["the local builder builds on images of type lx-dataset and zone-dataset"],
+            ));
+        }
+        let chain = libraries.chain(&image, origins).map_err(failed)?;
+        let base = Self {
+            manifest: image.manifest().cloned(),
+            guid: header.to_guid,
+            chain,
+        };
+        match base.manifest.as_ref().map(|manifest| manifest.kind) {
+            None | Some(ImageType::LxDataset | ImageType::ZoneDataset) => Ok(base),
+            Some(other) => Err(BuildError::usage(
+                format!("the base {name} is an image of type {other}, which no build starts from"),
+                &["take one of type lx-dataset or zone-dataset"],
+            )),
+        }
+    }
+
+    /// Its manifest, if it has one.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Whether its programs are of illumos.
+    pub fn is_native(&self) -> bool {
+        self.manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.kind == ImageType::ZoneDataset)
+    }
+
+    /// The guid of its snapshot.
+    pub fn guid(&self) -> u64 {
+        self.guid
+    }
+
+    /// Name and version for people.
+    pub fn title(&self) -> String {
+        match (&self.manifest, self.chain.last()) {
+            (Some(manifest), _) => format!("{} {}", manifest.name, manifest.version),
+            (None, Some(image)) => image.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The files of the chain, for a process that reads them.
+    pub(crate) fn files(&self) -> Result<ChainFiles, BuildError> {
+        let paths = self.chain.iter().filter_map(Image::path);
+        let paths = paths.map(|path| {
+            std::path::absolute(path).map_err(BuildError::io("find", path.as_std_path()))
+        });
+        Ok(ChainFiles(paths.collect::<Result<_, _>>()?))
+    }
+}
+
+impl std::fmt::Debug for BaseImage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let images: Vec<String> = self.chain.iter().map(ToString::to_string).collect();
+        out.debug_tuple("BaseImage").field(&images).finish()
+    }
+}
+
+/// Whether a file is an image, or the manifest of one.
+pub(crate) fn is_image(path: &Path) -> bool {
+    Utf8Path::from_path(path)
+        .and_then(|path| Image::at(path).ok())
+        .is_some_and(|image| image.header().is_ok())
+}
+
+/// The files of a chain of streams, the full one first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChainFiles(Vec<PathBuf>);
+
+impl ChainFiles {
+    /// Starts to read the chain.
+    pub fn open(&self) -> Result<Snapshot<impl Read + use<>>, String> {
+        let mut streams = Vec::new();
+        for path in &self.0 {
+            let path = Utf8Path::from_path(path)
+                .ok_or_else(|| format!("the path {} is not UTF-8", path.display()))?;
+            let image = Image::at(path).map_err(|error| error.to_string())?;
+            streams.push(image.stream().map_err(|error| error.to_string())?);
+        }
+        Snapshot::open(streams).map_err(|error| self.failed(&error))
+    }
+
+    /// Reads the whole chain for its files.
+    pub fn read(&self) -> Result<Filesystem, String> {
+        let mut snapshot = self.open()?;
+        Filesystem::read(&mut snapshot, &mut NoContents).map_err(|error| self.failed(&error))
+    }
+
+    /// An error of reading, with the file that it is of.
+    pub fn failed(&self, error: &ReadError) -> String {
+        let path = self.0.get(error.place.stream).map(|path| path.display());
+        match path {
+            Some(path) => format!("{path}: {error}"),
+            None => error.to_string(),
+        }
+    }
+}
