@@ -71,7 +71,8 @@ pub struct Measured {
 pub struct Measure(Arc<OnceLock<Measured>>);
 
 impl Measure {
-    /// The file as it was read; `None` until the stream has ended (`read` gave 0), and if it ended with an error.
+    /// The file; `None` until its end was read, which it was when the stream has ended (`read` gave 0). An error of the
+    /// stream may come before that.
     pub fn get(&self) -> Option<&Measured> {
         self.0.get()
     }

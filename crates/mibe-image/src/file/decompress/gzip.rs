@@ -210,3 +210,60 @@ impl Fast {
         sure.then_some(expanded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libdeflater::{CompressionLvl, Compressor};
+
+    use super::*;
+
+    fn member(content: &[u8]) -> Vec<u8> {
+        let mut compressor = Compressor::new(CompressionLvl::default());
+        let mut member = vec![0; compressor.gzip_compress_bound(content.len())];
+        let length = compressor.gzip_compress(content, &mut member).unwrap();
+        member.truncate(length);
+        member
+    }
+
+    /// How many of the members were expanded at once, and how many members there are.
+    fn fast(bytes: &[u8]) -> (usize, usize) {
+        let mut gzip = GzipMembers::new(Window::new(bytes));
+        let (mut at_once, mut all, mut buffer) = (0, 0, vec![0; MEMBER + 1]);
+        loop {
+            let count = gzip.read(&mut buffer).unwrap();
+            let inside = matches!(gzip.state, Some(State::Inside(_)));
+            match count {
+                0 => return (at_once, all),
+                _ if inside => all += 1,
+                _ => (at_once, all) = (at_once + 1, all + 1),
+            }
+        }
+    }
+
+    #[test]
+    fn members_as_written_here_are_expanded_at_once() {
+        let noise: Vec<u8> = (0..CHUNK as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ (i >> 9) as u8)
+            .collect();
+        let members = [
+            &noise[..],
+            &vec![0; CHUNK],
+            &vec![1; MEMBER],
+            b"the last one",
+        ]
+        .map(member);
+        assert_eq!(fast(&members.concat()), (4, 4));
+        assert_eq!(fast(&member(&noise).repeat(20)), (20, 20));
+    }
+
+    #[test]
+    fn what_may_be_mistaken_is_left_to_the_other_decoder() {
+        // Too long, with a name, followed by zeroes.
+        let plain = member(b"content");
+        let named = [b"\x1f\x8b\x08\x08\0\0\0\0\0\xffname\0", &plain[10..]].concat();
+        assert_eq!(fast(&member(&vec![1; MEMBER + 1])), (0, 1));
+        assert_eq!(fast(&named), (0, 1));
+        assert_eq!(fast(&[&plain[..], &named, &plain].concat()).0, 1);
+        assert_eq!(fast(&[&plain[..], &[0; 100]].concat()), (0, 1));
+    }
+}
