@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::Error;
+use crate::file::decompress::ReadAhead;
 use crate::file::{DecompressError, Packing, decompressed};
 use crate::manifest::Manifest;
 
@@ -181,14 +182,15 @@ impl Image {
         ImageStream::new(self.raw()?, self.place())
     }
 
-    /// The same, with the file's own digest and size taken on the way.
+    /// The same, with the file's own digest and size taken on the way, on another thread.
     ///
     /// # Errors
     ///
     /// As [`stream`](Self::stream).
     pub fn measured_stream(&self) -> Result<(ImageStream, Measure), Error> {
         let (raw, measure) = stream::measured(self.raw()?);
-        Ok((ImageStream::new(raw, self.place())?, measure))
+        let raw = ReadAhead::new(raw).map_err(|error| Error::io("read", self.place(), error))?;
+        Ok((ImageStream::new(Box::new(raw), self.place())?, measure))
     }
 
     /// What the stream says of itself, read from its start once. What can be read once only can be read after it still.

@@ -119,10 +119,6 @@ struct Fast {
     start: usize,
     /// ...to here.
     end: usize,
-    /// Where in the input a member seems to start, if that is ahead.
-    next: u64,
-    /// Up to where there is no other such place.
-    searched: u64,
 }
 
 impl Fast {
@@ -132,8 +128,6 @@ impl Fast {
             content: Vec::new(),
             start: 0,
             end: 0,
-            next: 0,
-            searched: 0,
         }
     }
 
@@ -153,7 +147,7 @@ impl Fast {
         if !input.buffered().starts_with(PLAIN) {
             return Ok(false);
         }
-        let Some(length) = self.guess(input) else {
+        let Some(length) = guess(input.buffered(), input.ended()) else {
             return Ok(false);
         };
         let Some(member) = input.buffered().get(..length) else {
@@ -165,26 +159,6 @@ impl Fast {
         (self.start, self.end) = (0, size);
         input.consume(length);
         Ok(true)
-    }
-
-    /// The length of the member that `input` is at, if its end is in sight.
-    fn guess<R: Read>(&mut self, input: &Window<R>) -> Option<usize> {
-        let (start, data) = (input.offset(), input.buffered());
-        if self.next <= start {
-            // What was searched for one member is not searched again for the next: many short ones would take for ever.
-            let from = self.searched.max(start + 1);
-            let rest = data.get((from - start) as usize..).unwrap_or_default();
-            match memmem::find(rest, PLAIN) {
-                Some(at) => self.next = from + at as u64,
-                None if input.ended() => return Some(data.len()),
-                None => {
-                    let sure = (start + data.len() as u64).saturating_sub(PLAIN.len() as u64 - 1);
-                    self.searched = from.max(sure);
-                    return None;
-                }
-            }
-        }
-        Some((self.next - start) as usize)
     }
 
     /// Expands a member and tells the size of its content; `None` if that is too large or `member` is not just one.
@@ -209,6 +183,14 @@ impl Fast {
             && memmem::find(member, footer) == Some(rest.len());
         sure.then_some(expanded)
     }
+}
+
+/// The length of the plain member that `data` begins with, if its end is in sight; `ended` says that nothing follows.
+///
+/// However short members are, no byte is searched twice: the next search starts where this one ends or later.
+fn guess(data: &[u8], ended: bool) -> Option<usize> {
+    let next = memmem::find(data.get(1..)?, PLAIN).map(|at| at + 1);
+    next.or_else(|| ended.then_some(data.len()))
 }
 
 #[cfg(test)]

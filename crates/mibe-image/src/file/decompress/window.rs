@@ -55,11 +55,6 @@ impl<R: Read> Window<R> {
         Arc::clone(&self.meter)
     }
 
-    /// Bytes before those that come next.
-    pub(super) fn offset(&self) -> u64 {
-        self.meter.consumed()
-    }
-
     /// What was read and not consumed.
     pub(super) fn buffered(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
