@@ -99,11 +99,7 @@ impl BaseImage {
 
     /// The files of the chain, for a process that reads them.
     pub(crate) fn files(&self) -> Result<ChainFiles, BuildError> {
-        let paths = self.chain.iter().filter_map(Image::path);
-        let paths = paths.map(|path| {
-            std::path::absolute(path).map_err(BuildError::io("find", path.as_std_path()))
-        });
-        Ok(ChainFiles(paths.collect::<Result<_, _>>()?))
+        ChainFiles::of(&self.chain)
     }
 }
 
@@ -126,6 +122,14 @@ pub(crate) fn is_image(path: &Path) -> bool {
 pub(crate) struct ChainFiles(Vec<PathBuf>);
 
 impl ChainFiles {
+    /// Those of the images of a chain.
+    pub fn of(chain: &[Image]) -> Result<Self, BuildError> {
+        let paths = chain.iter().filter_map(Image::path).map(|path| {
+            std::path::absolute(path).map_err(BuildError::io("find", path.as_std_path()))
+        });
+        Ok(Self(paths.collect::<Result<_, _>>()?))
+    }
+
     /// Starts to read the chain.
     pub fn open(&self) -> Result<Snapshot<impl Read + use<>>, String> {
         let mut streams = Vec::new();

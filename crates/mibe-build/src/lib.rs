@@ -12,6 +12,7 @@ pub mod capture;
 pub mod clean;
 pub mod doctor;
 mod error;
+pub mod extract;
 pub mod finalise;
 pub mod guest;
 pub mod journal;

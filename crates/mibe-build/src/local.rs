@@ -20,6 +20,7 @@ use crate::error::BuildError;
 use crate::journal::{Journal, Record};
 use crate::machine::{Builder, Machine, ResolvedBase, Script};
 use crate::paths::Paths;
+use crate::unpack_image::Unpacked;
 use crate::work::{Work, WorkReport};
 
 pub use jobs::JOBS;
@@ -275,10 +276,13 @@ impl LocalMachine {
     fn fill_from_image(&self, image: &BaseImage) -> Result<(), BuildError> {
         let args = jobs::UnpackImage {
             files: image.files()?,
-            is_native: image.is_native(),
+            top: jobs::ZONE_ROOT.to_vec(),
+            paths: Vec::new(),
+            is_linux: !image.is_native(),
         };
         let what = "unpack the base";
-        self.job(jobs::UNPACK_IMAGE, what, &args, JobFiles::default())
+        self.job::<_, Unpacked>(jobs::UNPACK_IMAGE, what, &args, JobFiles::default())
+            .map(drop)
             .map_err(|source| match source {
                 BuildError::Cancelled => BuildError::Cancelled,
                 source => BuildError::Base {

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use mibe_sandbox::Root;
+use serde::{Deserialize, Serialize};
 use zfs_stream::Kind;
 use zfs_stream::read::{Event, Filesystem, Node, ReadError, Snapshot};
 
@@ -24,6 +25,9 @@ pub enum UnpackImageError {
     /// The image has no such directory.
     #[error("there is no directory /{0} in the image")]
     NoDirectory(String),
+    /// The image has no such file.
+    #[error("there is no /{0} in the image")]
+    NoPath(String),
     /// A file could not be laid.
     #[error("{action} /{}: {source}", path.display())]
     Lay {
@@ -40,7 +44,7 @@ pub enum UnpackImageError {
 }
 
 /// What was laid of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpacked {
     /// Files of every kind, each counted once however many links it has.
     pub files: u64,
@@ -72,7 +76,33 @@ struct Laying<'a> {
     directories: Vec<(u64, PathBuf)>,
 }
 
-/// Lays what is in the directory `top` of an image into `root`, which is empty: `files` is of a first reading, `snapshot` a second
+/// What to lay of an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    /// The directory whose content is laid; empty for the image's root.
+    pub top: &'a [u8],
+    /// Paths below it that are wanted, with what is in them and the directories above them; all if there are none.
+    pub paths: &'a [Vec<u8>],
+}
+
+impl Selection<'_> {
+    /// Whether a file is wanted, or a directory above one that is.
+    fn takes(&self, path: &[u8]) -> bool {
+        let is_above = |above: &[u8], below: &[u8]| {
+            above.is_empty()
+                || below
+                    .strip_prefix(above)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        self.paths.is_empty()
+            || self
+                .paths
+                .iter()
+                .any(|wanted| is_above(wanted, path) || is_above(path, wanted))
+    }
+}
+
+/// Lays a selection of an image into `root`, which is empty: `files` is of a first reading, `snapshot` a second
 /// one at its start. Owners of other domains than the system's own lose their domain.
 ///
 /// # Errors
@@ -82,7 +112,7 @@ pub fn unpack_image<R: Read>(
     root: &Root,
     files: &Filesystem,
     snapshot: Snapshot<R>,
-    top: &[u8],
+    selection: &Selection<'_>,
 ) -> Result<Unpacked, UnpackImageError> {
     let mut laying = Laying {
         root,
@@ -93,6 +123,7 @@ pub fn unpack_image<R: Read>(
         links: Vec::new(),
         directories: Vec::new(),
     };
+    let top = selection.top;
     if files
         .find(top)
         .is_none_or(|node| node.kind != Kind::Directory)
@@ -100,9 +131,18 @@ pub fn unpack_image<R: Read>(
         let top = String::from_utf8_lossy(top).into_owned();
         return Err(UnpackImageError::NoDirectory(top));
     }
+    for path in selection.paths {
+        let inside = [top, path].join(&b'/');
+        if files.find(&inside).is_none() {
+            return Err(UnpackImageError::NoPath(mibe_image::listing::escape(path)));
+        }
+    }
     let skip = if top.is_empty() { 0 } else { top.len() + 1 };
     files.walk(top, &mut |path, node| {
         let path = path.get(skip..).unwrap_or_default();
+        if !selection.takes(path) {
+            return Ok(());
+        }
         laying.place(Path::new(OsStr::from_bytes(path)), node)
     })?;
     laying.fill(snapshot)?;

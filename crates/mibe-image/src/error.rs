@@ -75,11 +75,25 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
+    /// The stream of an image is damaged, or of a kind that can't be read.
+    #[error("{path}: {source}")]
+    Stream {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong with it, and where in the expanded stream.
+        source: Box<zfs_stream::read::ReadError>,
+    },
     /// A manifest stands without its file.
     #[error("{manifest} has no file beside it")]
     NoFile {
         /// The manifest.
         manifest: Utf8PathBuf,
+    },
+    /// What was to be done needs a manifest.
+    #[error("{image} has no manifest")]
+    NoManifest {
+        /// The image.
+        image: String,
     },
     /// What can be read once only was to be read again.
     #[error("{name} can be read once only")]
@@ -196,6 +210,9 @@ impl Error {
                 "put the file of the image beside {manifest}, with .zfs.gz (or .zfs.bz2, .zfs.xz, .zfs.zst, .zfs) in \
                  place of the end of its name"
             )],
+            Self::NoManifest { .. } => {
+                vec!["put it beside the file, under the same name with .json at its end".to_owned()]
+            }
             Self::ReadTwice { .. } => {
                 vec!["save it to a file and give the path of that".to_owned()]
             }
@@ -253,13 +270,15 @@ impl Error {
         match self {
             Self::Io { source, .. } | Self::NoSpace { source, .. } => source.kind(),
             Self::Exists { .. } => io::ErrorKind::AlreadyExists,
-            Self::NoImage { .. } | Self::NoFile { .. } | Self::NoOrigin { .. } => {
-                io::ErrorKind::NotFound
-            }
+            Self::NoImage { .. }
+            | Self::NoFile { .. }
+            | Self::NoManifest { .. }
+            | Self::NoOrigin { .. } => io::ErrorKind::NotFound,
             Self::Json { .. }
             | Self::Invalid { .. }
             | Self::Decompress { .. }
             | Self::NoStream { .. }
+            | Self::Stream { .. }
             | Self::ReadTwice { .. }
             | Self::Ambiguous { .. }
             | Self::WrongOrigin { .. }

@@ -57,6 +57,13 @@ impl CommandError {
         self
     }
 
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: String) -> Self {
+        self.0.hints.push(hint);
+        self
+    }
+
     /// The exit status that tells its kind.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.0.kind {

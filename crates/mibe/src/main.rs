@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Build(arguments) => commands::build::run(arguments),
+        Command::Image(command) => commands::image::run(command),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Clean(arguments) => commands::clean::run(arguments),
         Command::Completions(arguments) => {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::archive::{self, Existing};
 use crate::base_image::ChainFiles;
 use crate::bootstrap::install;
-use crate::unpack_image::{self, UnpackImageError};
+use crate::unpack_image::{self, Selection, UnpackImageError, Unpacked};
 use crate::{capture, finalise, work};
 
 pub(crate) const WORK: &str = "work";
@@ -21,6 +21,7 @@ pub(crate) const UNPACK: &str = "unpack";
 pub(crate) const UNPACK_IMAGE: &str = "unpack-image";
 pub(crate) const COPY_DIRECTORY: &str = "copy-directory";
 pub(crate) const PACK: &str = "pack";
+pub(crate) const TAR: &str = "tar";
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
 /// What a program that embeds this crate must hand to [`mibe_sandbox::agent_main`].
@@ -43,10 +44,7 @@ pub const JOBS: &[Job] = &[
     },
     Job {
         name: UNPACK_IMAGE,
-        run: |root, input| {
-            unpack_image(root, &arguments(input.args)?)?;
-            Ok(Value::Null)
-        },
+        run: |root, input| answer(unpack_image(root, &arguments(input.args)?)?),
     },
     Job {
         name: COPY_DIRECTORY,
@@ -55,6 +53,14 @@ pub const JOBS: &[Job] = &[
     Job {
         name: PACK,
         run: pack,
+    },
+    Job {
+        name: TAR,
+        run: |root, input| {
+            let out = BufWriter::with_capacity(1 << 20, output(input.output)?);
+            let count = archive::pack(root, out, i64::MAX).map_err(|error| error.to_string())?;
+            answer(count)
+        },
     },
     Job {
         name: BOOTSTRAP,
@@ -93,26 +99,33 @@ fn unpack(root: &Root, input: JobInput) -> Result<Value, String> {
 pub(crate) struct UnpackImage {
     /// The image and what it stands on.
     pub files: ChainFiles,
-    /// Whether it is of illumos, so that no Linux is looked for in it.
-    pub is_native: bool,
+    /// The directory of the image whose content becomes the tree; empty for all.
+    pub top: Vec<u8>,
+    /// Paths below it that are wanted; all if there are none.
+    pub paths: Vec<Vec<u8>>,
+    /// Whether the tree must be one of Linux.
+    pub is_linux: bool,
 }
 
 /// Where a zone's dataset has the zone's root.
 pub(crate) const ZONE_ROOT: &[u8] = b"root";
 
-fn unpack_image(root: &Root, args: &UnpackImage) -> Result<(), String> {
+fn unpack_image(root: &Root, args: &UnpackImage) -> Result<Unpacked, String> {
     let files = args.files.read()?;
     let snapshot = args.files.open()?;
-    unpack_image::unpack_image(root, &files, snapshot, ZONE_ROOT).map_err(
-        |error| match &error {
-            UnpackImageError::Read(error) => args.files.failed(error),
-            error => error.to_string(),
-        },
-    )?;
-    if args.is_native {
-        return Ok(());
+    let selection = Selection {
+        top: &args.top,
+        paths: &args.paths,
+    };
+    let unpacked = unpack_image::unpack_image(root, &files, snapshot, &selection);
+    let unpacked = unpacked.map_err(|error| match &error {
+        UnpackImageError::Read(error) => args.files.failed(error),
+        error => error.to_string(),
+    })?;
+    if args.is_linux {
+        archive::check_root(root).map_err(|error| error.to_string())?;
     }
-    archive::check_root(root).map_err(|error| error.to_string())
+    Ok(unpacked)
 }
 
 fn copy_directory(root: &Root, input: JobInput) -> Result<Value, String> {

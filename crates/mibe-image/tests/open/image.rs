@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Cursor, Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use camino::Utf8Path;
 use mibe_image::Error;
@@ -190,33 +190,6 @@ fn a_pipe_has_a_path_and_is_read_once() {
         assert!(content(&image) == stream);
         assert!(image.stream().unwrap_err().to_string().contains("a.zfs.gz"));
     });
-}
-
-/// Runs the next test with a stream on its standard input.
-#[test]
-fn a_dash_is_standard_input() {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "image::reads_standard_input", "--ignored"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(&stream(7)).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
-}
-
-#[test]
-#[ignore = "a_dash_is_standard_input runs it"]
-fn reads_standard_input() {
-    let image = Image::open("-", &Libraries::default()).unwrap();
-    assert_eq!(image.header().unwrap().to_guid, 7);
-    assert!(content(&image) == stream(7));
-    assert!(matches!(image.stream(), Err(Error::ReadTwice { .. })));
 }
 
 #[test]

@@ -4,4 +4,5 @@ pub mod build;
 pub mod clean;
 pub mod completions;
 pub mod doctor;
+pub mod image;
 pub mod man;
