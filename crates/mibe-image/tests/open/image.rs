@@ -1,7 +1,7 @@
 //! One image: its two files, its stream, its header, its measure.
 
 use std::fs;
-use std::io::{Cursor, Read as _, Write as _};
+use std::io::{Cursor, Read as _};
 use std::process::Command;
 
 use camino::Utf8Path;
