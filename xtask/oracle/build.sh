@@ -1,10 +1,10 @@
 #!/bin/bash
 # build.sh DIR: make the receive oracle in DIR from Debian's own OpenZFS packages.
 #
-# Leaves DIR/zrecv (receives streams with the real OpenZFS code, in user space), DIR/zstream,
-# DIR/zdb and DIR/versions (the packages it was made of). Needs apt, gcc and libssl-dev, and no root:
-# nothing is installed. The contrib component is read through a private apt configuration, from
-# the mirror that this machine's own apt uses.
+# Leaves DIR/zrecv and DIR/zsend (they receive and send streams with the real OpenZFS code, in user
+# space), DIR/zstream, DIR/zdb and DIR/versions (the packages it was made of). Needs apt, gcc and
+# libssl-dev, and no root: nothing is installed. The contrib component is read through a private apt
+# configuration, from the mirror that this machine's own apt uses.
 #
 # Exit status 3: this machine can't (another distribution, or no mirror known).
 set -euo pipefail
@@ -19,7 +19,7 @@ cant() {
 }
 
 # One line for each release that this has been tried on: the sonames of its OpenZFS and the spelling
-# of its API (-D flags for zrecv.c).
+# of its API (-D flags for the C sources).
 . /etc/os-release
 release=${VERSION_CODENAME:-}
 case ${ID:-}/$release in
@@ -87,12 +87,17 @@ done
 # The -dev package lacks zfs_ioctl.h (dmu_replay_record_t); zfs-dkms has it.
 headers=$(echo "$work"/src/usr/src/zfs-*/include)
 libs=root/lib/$multiarch
-# shellcheck disable=SC2016 # $ORIGIN is for the dynamic linker.
-gcc -g -O1 -std=gnu11 -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE "$api" -I"$work/inc" \
-    -I"$dir/root/usr/include" -I"$dir/root/usr/include/libspl" -I"$dir/root/usr/include/libzfs" \
-    -idirafter "$headers" "$here/zrecv.c" -o "$dir/zrecv.bin" -L"$dir/$libs" \
-    -l:libzpool.so.$zpool -l:libnvpair.so.$nvpair -lcrypto -lpthread \
-    -Wl,-rpath,'$ORIGIN'"/$libs" -Wl,-rpath-link,"$dir/$libs"
+program() {
+    local name=$1 sources=("${@:2}")
+    # shellcheck disable=SC2016 # $ORIGIN is for the dynamic linker.
+    gcc -g -O1 -std=gnu11 -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE "$api" -I"$work/inc" \
+        -I"$dir/root/usr/include" -I"$dir/root/usr/include/libspl" -I"$dir/root/usr/include/libzfs" \
+        -idirafter "$headers" "${sources[@]/#/$here/}" -o "$dir/$name.bin" -L"$dir/$libs" \
+        -l:libzpool.so.$zpool -l:libnvpair.so.$nvpair -lcrypto -lpthread \
+        -Wl,-rpath,'$ORIGIN'"/$libs" -Wl,-rpath-link,"$dir/$libs"
+}
+program zrecv zrecv.c pool.c listing.c
+program zsend zsend.c edits.c pool.c listing.c
 rm -rf "$dir"/root/{etc,usr}
 
 # The directory may be moved: each program finds its libraries beside itself.
@@ -105,5 +110,6 @@ WRAPPER
     chmod 755 "$dir/$1"
 }
 wrapper zrecv zrecv.bin
+wrapper zsend zsend.bin
 wrapper zstream root/sbin/zstream
 wrapper zdb root/sbin/zdb
