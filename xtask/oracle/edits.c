@@ -258,6 +258,9 @@ create(uint64_t dir, const char *name, uint64_t mode, uint64_t dnsize,
 
 	if (version < ZPL_VERSION_SA)
 		wrong("new objects need ZPL version 5", ENOTSUP);
+	if ((mode & S_IFMT) == 0 || (S_ISLNK(mode) && *target == '\0'))
+		wrong("a mode without a type, or a symlink without a target",
+		    EINVAL);
 	now(time);
 	if (isdir) {
 		size = links = 2;
@@ -350,6 +353,8 @@ write_data(uint64_t obj, uint64_t offset, uint64_t length, uint64_t what,
     int fill)
 {
 	uint64_t end = offset + length;
+	if (length > 1ULL << 40 || end < offset)
+		wrong("too long", EINVAL);
 	unsigned char *b = malloc(1 << 20);
 	while (offset < end) {
 		uint64_t n = MIN(end - offset, 1 << 20);
