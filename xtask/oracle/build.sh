@@ -97,7 +97,7 @@ program() {
         -Wl,-rpath,'$ORIGIN'"/$libs" -Wl,-rpath-link,"$dir/$libs"
 }
 program zrecv zrecv.c pool.c listing.c
-program zsend zsend.c edits.c pool.c listing.c
+program zsend zsend.c edits.c changes.c pool.c listing.c
 rm -rf "$dir"/root/{etc,usr}
 
 # The directory may be moved: each program finds its libraries beside itself.
