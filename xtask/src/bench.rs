@@ -24,13 +24,18 @@ Printed are the median and the range of each, and of their ratio in each round. 
   gzip      tree to .zfs.gz, against tar | gzip -9: time and size
   pigz      tree to .zfs.gz, against tar | pigz -6: time and size
   memory    peak memory of tree to stream and to .zfs.gz, for a tree of 200 MB and one of 2 GB
+  verify    image of 1 GB verified, against gzip -dc | sha1sum of its file
+  files     its files listed, against the same; peak memory for each file
+  extract   it unpacked, against tar -x of the same tree
   sandbox   dpkg unpacking cached packages in each sandbox mode, against root
 
   --tree DIR   measure on this tree instead of a Debian base
 ";
 
 /// The benchmarks by name, in the order they are run.
-const NAMES: [&str; 5] = ["stream", "gzip", "pigz", "memory", "sandbox"];
+const NAMES: [&str; 8] = [
+    "stream", "gzip", "pigz", "memory", "verify", "files", "extract", "sandbox",
+];
 
 /// What a user asks for.
 #[cfg_attr(

@@ -1,6 +1,7 @@
 //! The inner half of the benchmarks: the harness, and the programs that it measures.
 
 mod contest;
+mod images;
 mod measure;
 mod programs;
 mod sandbox;
@@ -35,7 +36,7 @@ fn bench(project: &Project, arguments: &[String]) -> Result<(), Failure> {
     let scratch = Scratch::new(&project.target.join("bench"))?;
     println!("{}\n", machine());
     let mut missed = Vec::new();
-    if NAMES[..4].iter().any(|name| wanted(name)) {
+    if NAMES[..7].iter().any(|name| wanted(name)) {
         let tree = trees::debian(project, &scratch, options.tree.as_deref())?;
         println!("tree: {}, {}\n", tree.what, tree.size);
         for contest in contests(&tree.path, &scratch)? {
@@ -48,6 +49,10 @@ fn bench(project: &Project, arguments: &[String]) -> Result<(), Failure> {
         }
         if wanted("memory") {
             missed.extend(measured("memory", memory(&tree, &scratch)));
+        }
+        if NAMES[4..7].iter().any(|name| wanted(name)) {
+            let outcome = images::run_wanted(project, &tree, &scratch, options.rounds, wanted);
+            missed.extend(measured("images", outcome));
         }
     }
     if wanted("sandbox") {
