@@ -1,6 +1,6 @@
 //! An image with all that it stands on, to be read as one.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use zfs_stream::read::{Contents, Filesystem, ReadError, Snapshot};
 
 use crate::error::Error;
@@ -26,6 +26,16 @@ impl Chain {
         Ok(Self {
             images: libraries.chain(image, origins)?,
         })
+    }
+
+    /// The same chain, to be read as often as one likes, see [`Image::kept`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::kept`].
+    pub fn kept(&self) -> Result<Self, Error> {
+        let images: Result<_, _> = self.images.iter().map(Image::kept).collect();
+        Ok(Self { images: images? })
     }
 
     /// The image.
@@ -82,7 +92,7 @@ impl Chain {
     /// An error of reading, with the file that it is of.
     pub fn failed(&self, error: ReadError) -> Error {
         let image = self.images.get(error.place.stream);
-        let path = image.and_then(Image::path).unwrap_or(Utf8Path::new("-"));
+        let path = image.unwrap_or(self.image()).place();
         Error::Stream {
             path: path.to_owned(),
             source: Box::new(error),

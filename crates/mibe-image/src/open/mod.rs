@@ -5,6 +5,7 @@
 
 mod chain;
 mod header;
+mod kept;
 mod libraries;
 mod once;
 mod stream;
@@ -25,6 +26,7 @@ pub use header::{HeaderError, ObjsetKind, StreamHeader};
 pub use libraries::{Broken, Libraries, Listing};
 pub use stream::{ImageStream, Measure, Measured};
 
+use self::kept::Kept;
 use self::once::Once;
 
 /// Ends of manifests' names, with their dots: those written here, and those of `imgadm create`.
@@ -49,6 +51,8 @@ pub struct Image {
 enum Source {
     File(Utf8PathBuf),
     Once(Arc<Once>),
+    /// What could be read once only, in a file without a name.
+    Kept(Arc<Kept>),
 }
 
 impl Image {
@@ -149,15 +153,35 @@ impl Image {
     pub fn path(&self) -> Option<&Utf8Path> {
         match &self.source {
             Source::File(path) => Some(path),
-            Source::Once(_) => None,
+            Source::Once(_) | Source::Kept(_) => None,
         }
     }
 
+    /// The same image, to be read as often as one likes: what can be read once only is written, compressed as it is, to
+    /// a file without a name in the folder for temporary files, which is gone with the last copy of the image, or with the
+    /// process, however that ends.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read, was read already, or there is no room for it.
+    pub fn kept(&self) -> Result<Self, Error> {
+        let Source::Once(once) = &self.source else {
+            return Ok(self.clone());
+        };
+        let kept = Kept::of(once.name(), once.take()?)?;
+        Ok(Self {
+            manifest: self.manifest.clone(),
+            source: Source::Kept(Arc::new(kept)),
+            header: Arc::clone(&self.header),
+        })
+    }
+
     /// What stands for the stream in errors.
-    fn place(&self) -> &Utf8Path {
+    pub(crate) fn place(&self) -> &Utf8Path {
         match &self.source {
             Source::File(path) => path,
             Source::Once(once) => Utf8Path::new(once.name()),
+            Source::Kept(kept) => Utf8Path::new(kept.name()),
         }
     }
 
@@ -169,6 +193,7 @@ impl Image {
                 Ok(Box::new(file))
             }
             Source::Once(once) => once.take(),
+            Source::Kept(kept) => Ok(Box::new(Kept::reader(kept))),
         }
     }
 
@@ -207,7 +232,7 @@ impl Image {
             StreamHeader::read(content).map_err(|error| self.no_header(error))
         };
         let header = match &self.source {
-            Source::File(_) => read(&mut self.raw()?)?,
+            Source::File(_) | Source::Kept(_) => read(&mut self.raw()?)?,
             Source::Once(once) => once.peek(read)?,
         };
         Ok(self.header.get_or_init(|| header).clone())
