@@ -151,7 +151,7 @@ fn side(chain: &Chain) -> Result<Side, Error> {
     let files = chain.files(&mut digests)?;
     digests
         .finish(&files)
-        .map_err(|error| Error::io("digest the files of", chain_path(chain), error))?;
+        .map_err(|error| Error::io("digest the files of", chain.image().place(), error))?;
     let inventory = inventory(chain, &files)?;
     Ok(Side {
         files,
@@ -160,41 +160,22 @@ fn side(chain: &Chain) -> Result<Side, Error> {
     })
 }
 
-fn chain_path(chain: &Chain) -> &camino::Utf8Path {
-    let path = chain.image().path();
-    path.unwrap_or(camino::Utf8Path::new("-"))
-}
-
 /// Where a zone's dataset has the zone's root.
 const ZONE_ROOT: &[u8] = b"root/";
+/// What is read of all databases together, in bytes. Holes make files large that are nothing in the stream.
+const MAX_READ: u64 = 512 << 20;
+
+/// A file that is read for the inventory.
+struct Wanted {
+    /// Its names, from the zone's root.
+    paths: Vec<Vec<u8>>,
+    /// How much of it.
+    size: u64,
+    content: Vec<u8>,
+}
 
 fn inventory(chain: &Chain, files: &Filesystem) -> Result<Inventory, Error> {
-    let mut entries = Entries::new();
-    // Objects that are wanted: their paths, how much of them, what was read.
-    let mut wanted: BTreeMap<u64, (Vec<u8>, u64, Vec<u8>)> = BTreeMap::new();
-    let mut warnings = Vec::new();
-    let walked: Result<(), std::convert::Infallible> = files.walk(b"", &mut |path, node| {
-        let path = path.strip_prefix(ZONE_ROOT).unwrap_or(path);
-        let limit = inventory::limit(path);
-        match node.kind {
-            _ if limit == 0 => {}
-            Kind::Symlink => {
-                entries.insert(path.to_vec(), Entry::Symlink(node.target().to_vec()));
-            }
-            Kind::File if limit > 1 && node.size > limit => {
-                warnings.push(format!("/{}: too large to be looked into", escape(path)));
-            }
-            Kind::File => {
-                wanted.insert(
-                    node.object,
-                    (path.to_vec(), node.size.min(limit), Vec::new()),
-                );
-            }
-            _ => {}
-        }
-        Ok(())
-    });
-    let Ok(()) = walked;
+    let (mut entries, mut wanted, warnings) = wanted(files);
     if !wanted.is_empty() {
         let mut snapshot = chain.snapshot()?;
         let mut object = 0;
@@ -202,7 +183,7 @@ fn inventory(chain: &Chain, files: &Filesystem) -> Result<Inventory, Error> {
             match event {
                 Event::Object(dnode) => object = dnode.object,
                 Event::Data { offset, bytes } => {
-                    if let Some((_, size, content)) = wanted.get_mut(&object)
+                    if let Some(Wanted { size, content, .. }) = wanted.get_mut(&object)
                         && offset < *size
                     {
                         content.resize(offset as usize, 0);
@@ -214,11 +195,64 @@ fn inventory(chain: &Chain, files: &Filesystem) -> Result<Inventory, Error> {
             }
         }
     }
-    for (path, size, mut content) in wanted.into_values() {
-        content.resize(size as usize, 0);
-        entries.insert(path, Entry::File(content));
+    for mut file in wanted.into_values() {
+        file.content.resize(file.size as usize, 0);
+        for path in file.paths {
+            entries.insert(path, Entry::File(file.content.clone()));
+        }
     }
     let mut inventory = Inventory::read(&entries);
     inventory.warnings.extend(warnings);
     Ok(inventory)
+}
+
+/// What the inventory is made from: symbolic links, the files to read by their objects, and what is too large.
+fn wanted(files: &Filesystem) -> (Entries, BTreeMap<u64, Wanted>, Vec<String>) {
+    let (mut entries, mut wanted) = (Entries::new(), BTreeMap::<u64, Wanted>::new());
+    let mut warnings = Vec::new();
+    let mut total = 0_u64;
+    // What is beside a zone's root is not the zone's, though it may be called the same.
+    let is_zone = files
+        .find(b"root/etc")
+        .is_some_and(|node| node.kind == Kind::Directory);
+    let root = if is_zone { ZONE_ROOT } else { b"" };
+    let walked: Result<(), std::convert::Infallible> = files.walk(b"", &mut |path, node| {
+        let Some(path) = path.strip_prefix(root) else {
+            return Ok(());
+        };
+        let limit = inventory::limit(path);
+        match node.kind {
+            _ if limit == 0 => {}
+            Kind::Symlink => {
+                entries.insert(path.to_vec(), Entry::Symlink(node.target().to_vec()));
+            }
+            Kind::File if limit > 1 && node.size > limit => {
+                warnings.push(format!("/{}: too large to be looked into", escape(path)));
+            }
+            Kind::File => {
+                let size = node.size.min(limit);
+                total = total.saturating_add(size);
+                if total <= MAX_READ {
+                    let file = wanted.entry(node.object).or_insert_with(|| Wanted {
+                        paths: Vec::new(),
+                        size,
+                        content: Vec::new(),
+                    });
+                    file.paths.push(path.to_vec());
+                    // One file may be wanted for more under another name.
+                    file.size = file.size.max(size);
+                } else if total - size <= MAX_READ {
+                    warnings.push(format!(
+                        "/{} and what comes after it: the databases of packages have more than {} MiB together",
+                        escape(path),
+                        MAX_READ >> 20
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    let Ok(()) = walked;
+    (entries, wanted, warnings)
 }

@@ -37,8 +37,8 @@ pub fn limit(path: &[u8]) -> u64 {
     } else if packages::is_small(path) || accounts::is_wanted(path) {
         MAX_FILE
     } else {
-        // Of services it is enough that they are there.
-        u64::from(services::is_wanted(path))
+        // Of others it is enough that they are there.
+        u64::from(services::is_wanted(path) || packages::is_sign(path))
     }
 }
 

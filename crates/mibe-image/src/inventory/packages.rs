@@ -42,9 +42,13 @@ pub(super) fn is_database(path: &[u8]) -> bool {
 pub(super) fn is_small(path: &[u8]) -> bool {
     path.strip_prefix(DPKG_PARTS)
         .is_some_and(|name| !name.ends_with(b".md5sums"))
-        || pkgsrc(path).is_some_and(|(_, file)| file == b"+SIZE_PKG" || file == b"+CONTENTS")
+        || pkgsrc(path).is_some_and(|(_, file)| file == b"+SIZE_PKG")
         || pacman(path).is_some()
-        || is_rpm(path)
+}
+
+/// Whether it is enough that there is something at a path.
+pub(super) fn is_sign(path: &[u8]) -> bool {
+    pkgsrc(path).is_some_and(|(_, file)| file == b"+CONTENTS") || is_rpm(path)
 }
 
 fn is_rpm(path: &[u8]) -> bool {
