@@ -2,7 +2,7 @@
 //! (`mibe doctor | head -1`).
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
 /// Writes a line of a command's result.
@@ -28,9 +28,38 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A line of a listing: what could steer a terminal stands as `\xNN`, byte by byte, as in the paths of listings.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if character.is_control() {
+            let mut buffer = [0; 4];
+            for byte in character.encode_utf8(&mut buffer).bytes() {
+                // Writing to a String cannot fail.
+                let _ = write!(shown, "\\x{byte:02x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.into()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{plain, visible};
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(visible("a b é"), "a b é");
+        assert_eq!(
+            visible("\u{1b}[2J\n\u{9b}\t"),
+            "\\x1b[2J\\x0a\\xc2\\x9b\\x09"
+        );
+    }
 
     #[test]
     fn nothing_steers_the_terminal() {

@@ -18,18 +18,18 @@ pub fn run(arguments: &cli::ImageDiff) -> Result<(), CommandError> {
     }
     let one = open_named(&arguments.one, &arguments.libraries, Readings::Several)?;
     let other = open_named(&arguments.other, &arguments.libraries, Readings::Several)?;
-    let diff = diff(&one.chain, &other.chain, arguments.times).map_err(failed)?;
+    let diff = diff(&one, &other, arguments.times).map_err(failed)?;
     let mut out = Output::new();
     if arguments.json {
-        out.line(&serde_json::to_string(&diff).unwrap_or_default());
-        return Ok(());
+        out.json(&diff);
+        return out.finish();
     }
     for line in lines(&diff) {
         if !out.line(&line) {
             break;
         }
     }
-    Ok(())
+    out.finish()
 }
 
 fn lines(diff: &ImageDiff) -> Vec<String> {
@@ -93,9 +93,6 @@ fn lines(diff: &ImageDiff) -> Vec<String> {
     let warnings = &diff.inventory.warnings;
     lines.extend(warnings.iter().map(|warning| format!("note: {warning}")));
     lines
-        .iter()
-        .map(|line| crate::output::plain(line).into_owned())
-        .collect()
 }
 
 fn package(package: &Package) -> String {

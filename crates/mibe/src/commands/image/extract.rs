@@ -27,14 +27,14 @@ pub fn run(arguments: &ImageExtract) -> Result<(), CommandError> {
         }
         (Some(_), _) => (None, arguments.paths.as_slice()),
     };
-    let opened = open(&arguments.image, Readings::Several)?;
+    let chain = open(&arguments.image, Readings::Several)?;
     let options = ExtractOptions {
         agent: Agent::current(),
         paths: paths.iter().map(|path| bytes(path.as_os_str())).collect(),
         cancel: signals::cancel_on_signals()?,
     };
     let extracted = match (folder, &arguments.tar) {
-        (Some(folder), _) => extract(&opened.chain, folder, &options)?,
+        (Some(folder), _) => extract(&chain, folder, &options)?,
         (None, Some(tar)) => {
             let out = if tar.as_os_str() == "-" {
                 rustix::io::dup(std::io::stdout())
@@ -44,7 +44,7 @@ pub fn run(arguments: &ImageExtract) -> Result<(), CommandError> {
                 File::create_new(tar).map_err(BuildError::io("write", tar))?
             };
             let scratch = Paths::of_user()?.machines();
-            let extracted = extract_tar(&opened.chain, &scratch, out, &options);
+            let extracted = extract_tar(&chain, &scratch, out, &options);
             if extracted.is_err() && tar.as_os_str() != "-" {
                 // Half an archive is of no use to anybody.
                 let _ = std::fs::remove_file(tar);

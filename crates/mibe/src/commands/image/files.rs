@@ -14,7 +14,7 @@ use crate::cli::ImageFiles;
 use crate::error::{CommandError, Kind as ErrorKind};
 
 pub fn run(arguments: &ImageFiles) -> Result<(), CommandError> {
-    let opened = open(&arguments.image, Readings::Once)?;
+    let chain = open(&arguments.image, Readings::Once)?;
     let mut digests = Digests::default();
     let mut none = NoContents;
     let contents: &mut dyn Contents = if arguments.sha256 {
@@ -22,28 +22,28 @@ pub fn run(arguments: &ImageFiles) -> Result<(), CommandError> {
     } else {
         &mut none
     };
-    let files = opened.chain.files(contents).map_err(failed)?;
-    digests
-        .finish(&files)
-        .map_err(|error| CommandError::new(ErrorKind::Failed, error.to_string()))?;
+    let files = chain.files(contents).map_err(failed)?;
+    digests.finish(&files).map_err(|error| {
+        CommandError::new(ErrorKind::Failed, format!("{}: {error}", chain.image()))
+    })?;
     let path = arguments.path.as_deref().unwrap_or(OsStr::new(""));
     let path = path_in_image(&files, path);
     find(&files, &path)?;
     let mut out = Output::new();
-    // Whoever reads it may have enough; that is no error.
+    // What ends it early is told at the end.
     let _ = files.walk(&path, &mut |path, node| {
         let mut entry = FileEntry::new(&files, path, node);
         if arguments.sha256 && node.kind == Kind::File {
             entry.sha256 = digests.get(node.object).map(|digest| hex(&digest));
         }
-        let line = if arguments.json {
-            serde_json::to_string(&entry).unwrap_or_default()
+        let goes_on = if arguments.json {
+            out.json(&entry)
         } else {
-            text(arguments, &files, &entry, node)
+            out.line(&text(arguments, &files, &entry, node))
         };
-        if out.line(&line) { Ok(()) } else { Err(()) }
+        if goes_on { Ok(()) } else { Err(()) }
     });
-    Ok(())
+    out.finish()
 }
 
 fn text(arguments: &ImageFiles, files: &Filesystem, entry: &FileEntry, node: &Node) -> String {

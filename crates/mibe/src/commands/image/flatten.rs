@@ -9,14 +9,14 @@ use crate::cli::{CompressionName, ImageFlatten};
 use crate::error::{CommandError, Kind};
 
 pub fn run(arguments: &ImageFlatten) -> Result<(), CommandError> {
-    let opened = open(&arguments.image, Readings::Several)?;
-    let image = opened.chain.image();
+    let chain = open(&arguments.image, Readings::Several)?;
+    let image = chain.image();
     let Some(manifest) = image.manifest() else {
         return Err(failed(mibe_image::Error::NoManifest {
             image: image.to_string(),
         }));
     };
-    if opened.chain.images().len() == 1 {
+    if chain.images().len() == 1 {
         return Err(CommandError::new(
             Kind::Usage,
             format!("{image} is a full image already"),
@@ -34,18 +34,12 @@ pub fn run(arguments: &ImageFlatten) -> Result<(), CommandError> {
     std::fs::create_dir_all(folder)
         .map_err(mibe_build::BuildError::io("make", folder.as_std_path()))?;
     let paths = ImagePaths::new(folder, &manifest.name, &version, compression);
-    let manifest = flatten(
-        &opened.chain,
-        &version,
-        &paths,
-        arguments.force,
-        &mut |_| {},
-    )
-    .map_err(failed)?;
+    let manifest =
+        flatten(&chain, &version, &paths, arguments.force, &mut |_| {}).map_err(failed)?;
     let mut out = Output::new();
     out.line(&format!("image     {} {}", manifest.name, manifest.version));
     out.line(&format!("uuid      {}", manifest.uuid));
     out.line(&format!("file      {}", paths.file()));
     out.line(&format!("manifest  {}", paths.manifest()));
-    Ok(())
+    out.finish()
 }

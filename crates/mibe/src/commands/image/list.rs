@@ -7,7 +7,7 @@ use mibe_image::open::Image;
 use super::{Output, libraries};
 use crate::cli::ImageList;
 use crate::error::CommandError;
-use crate::units;
+use crate::{output, units};
 
 pub fn run(arguments: &ImageList) -> Result<(), CommandError> {
     let libraries = libraries(&arguments.libraries)?;
@@ -15,20 +15,23 @@ pub fn run(arguments: &ImageList) -> Result<(), CommandError> {
     let mut out = Output::new();
     if arguments.json {
         for image in &listing.images {
-            out.line(&json(image).to_string());
+            if !out.json(&json(image)) {
+                break;
+            }
         }
         for broken in &listing.broken {
             let object = serde_json::json!({
                 "manifest": broken.path,
                 "error": broken.error.to_string(),
             });
-            out.line(&object.to_string());
+            out.json(&object);
         }
-        return Ok(());
+        return out.finish();
     }
     let mut rows =
         vec![["UUID", "NAME", "VERSION", "TYPE", "SIZE", "ORIGIN", "FILE"].map(String::from)];
-    rows.extend(listing.images.iter().map(row));
+    let shown = |cell: String| output::visible(&cell).into_owned();
+    rows.extend(listing.images.iter().map(|image| row(image).map(shown)));
     if rows.len() == 1 && listing.broken.is_empty() {
         let folders: Vec<_> = libraries
             .folders()
@@ -36,7 +39,7 @@ pub fn run(arguments: &ImageList) -> Result<(), CommandError> {
             .map(|folder| folder.as_str())
             .collect();
         out.line(&format!("no images in {}", folders.join(" or ")));
-        return Ok(());
+        return out.finish();
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..7).map(|column| width(column).unwrap_or(0)).collect();
@@ -46,14 +49,12 @@ pub fn run(arguments: &ImageList) -> Result<(), CommandError> {
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
-        if !out.line(line.trim_end()) {
-            return Ok(());
-        }
+        out.line(line.trim_end());
     }
     for broken in &listing.broken {
         out.line(&format!("broken: {}", broken.error));
     }
-    Ok(())
+    out.finish()
 }
 
 fn size(image: &Image) -> Option<u64> {

@@ -20,11 +20,11 @@ use mibe_build::paths::Paths;
 use mibe_image::chain::Chain;
 use mibe_image::listing;
 use mibe_image::open::{Image, Libraries};
-use tempfile::NamedTempFile;
 use zfs_stream::read::{Filesystem, Node};
 
 use crate::cli::{ImageCommand, Libraries as LibraryArguments, OneImage};
 use crate::error::{CommandError, Kind};
+use crate::output;
 
 pub fn run(command: &ImageCommand) -> Result<(), CommandError> {
     match command {
@@ -39,13 +39,7 @@ pub fn run(command: &ImageCommand) -> Result<(), CommandError> {
     }
 }
 
-/// An image, with what keeps its files there.
-struct Opened {
-    chain: Chain,
-    _spool: Option<NamedTempFile>,
-}
-
-/// How often an image is read: what can be read once only is written to a file first, as it is, where that is not enough.
+/// How often an image is read: what can be read once only is kept where that is not enough.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Readings {
     Once,
@@ -61,7 +55,7 @@ fn libraries(arguments: &LibraryArguments) -> Result<Libraries, CommandError> {
     Ok(Libraries::new(folders))
 }
 
-fn open(arguments: &OneImage, readings: Readings) -> Result<Opened, CommandError> {
+fn open(arguments: &OneImage, readings: Readings) -> Result<Chain, CommandError> {
     open_named(&arguments.image, &arguments.libraries, readings)
 }
 
@@ -69,38 +63,19 @@ fn open_named(
     name: &str,
     arguments: &LibraryArguments,
     readings: Readings,
-) -> Result<Opened, CommandError> {
+) -> Result<Chain, CommandError> {
     let libraries = libraries(arguments)?;
     let origins = arguments
         .origin
         .iter()
         .map(|path| utf8(path).map(ToOwned::to_owned))
         .collect::<Result<Vec<Utf8PathBuf>, _>>()?;
-    let mut image = Image::open(name, &libraries).map_err(failed)?;
-    let mut spool = None;
-    if readings == Readings::Several && image.path().is_none() {
-        let file = spooled(name).map_err(|error| {
-            CommandError::new(Kind::Failed, format!("can't keep {name}: {error}"))
-        })?;
-        image = Image::at(utf8(file.path())?).map_err(failed)?;
-        spool = Some(file);
-    }
+    let image = Image::open(name, &libraries).map_err(failed)?;
     let chain = Chain::of(&image, &libraries, &origins).map_err(failed)?;
-    Ok(Opened {
-        chain,
-        _spool: spool,
-    })
-}
-
-/// Standard input or a pipe in a file, compressed as it comes.
-fn spooled(name: &str) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new().prefix("mibe-image-").tempfile()?;
-    if name == "-" {
-        io::copy(&mut io::stdin().lock(), file.as_file_mut())?;
-    } else {
-        io::copy(&mut std::fs::File::open(name)?, file.as_file_mut())?;
+    match readings {
+        Readings::Once => Ok(chain),
+        Readings::Several => chain.kept().map_err(failed),
     }
-    Ok(file)
 }
 
 fn failed(error: mibe_image::Error) -> CommandError {
@@ -154,25 +129,56 @@ fn find<'a>(files: &'a Filesystem, path: &[u8]) -> Result<&'a Node, CommandError
     })
 }
 
-/// Standard output for a lot of text. That nobody wants to read on is no error.
-struct Output(io::BufWriter<io::StdoutLock<'static>>);
+/// Standard output for a lot of text. That nobody wants to read on is no error; that it can't be written is.
+struct Output {
+    out: io::BufWriter<io::StdoutLock<'static>>,
+    failed: Option<io::Error>,
+}
 
 impl Output {
     fn new() -> Self {
-        Self(io::BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+        Self {
+            out: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            failed: None,
+        }
     }
 
-    /// Writes a line; false when nobody reads it.
+    /// Writes a line with its control characters as `\xNN`; false when there is no use in going on.
     fn line(&mut self, text: &str) -> bool {
-        writeln!(self.0, "{text}").is_ok()
+        let mut line = output::visible(text).into_owned();
+        line.push('\n');
+        self.bytes(line.as_bytes())
+    }
+
+    /// Writes a value as a line of JSON.
+    fn json(&mut self, value: &impl serde::Serialize) -> bool {
+        let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
+        self.note(written) && self.bytes(b"\n")
     }
 
     /// Writes bytes as they are.
-    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+    fn bytes(&mut self, bytes: &[u8]) -> bool {
+        let written = self.out.write_all(bytes);
+        self.note(written)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+    fn note(&mut self, written: io::Result<()>) -> bool {
+        if let Err(error) = written {
+            self.failed.get_or_insert(error);
+        }
+        self.failed.is_none()
+    }
+
+    /// All is written.
+    fn finish(mut self) -> Result<(), CommandError> {
+        let written = self.out.flush();
+        self.note(written);
+        match self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::new(
+                Kind::Failed,
+                format!("can't write to standard output: {error}"),
+            )),
+            _ => Ok(()),
+        }
     }
 }

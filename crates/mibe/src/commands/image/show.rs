@@ -10,8 +10,8 @@ use crate::error::CommandError;
 use crate::units;
 
 pub fn run(arguments: &OneImageJson) -> Result<(), CommandError> {
-    let opened = open(&arguments.image, Readings::Once)?;
-    let images = opened.chain.images();
+    let chain = open(&arguments.image, Readings::Once)?;
+    let images = chain.images();
     let headers: Vec<StreamHeader> = images
         .iter()
         .map(|image| image.header().map_err(failed))
@@ -19,11 +19,11 @@ pub fn run(arguments: &OneImageJson) -> Result<(), CommandError> {
     let mut out = Output::new();
     if arguments.json {
         let object = serde_json::json!({
-            "image": opened.chain.image().manifest(),
+            "image": chain.image().manifest(),
             "chain": images.iter().zip(&headers).map(|(image, header)| json(image, header)).collect::<Vec<_>>(),
         });
-        out.line(&object.to_string());
-        return Ok(());
+        out.json(&object);
+        return out.finish();
     }
     for (image, header) in images.iter().zip(&headers).rev().take(1) {
         for line in manifest(image).into_iter().chain(stream(header)) {
@@ -43,7 +43,7 @@ pub fn run(arguments: &OneImageJson) -> Result<(), CommandError> {
             out.line(&format!("  {name} (guid {}, {size})", header.to_guid));
         }
     }
-    Ok(())
+    out.finish()
 }
 
 fn field(name: &str, value: impl std::fmt::Display) -> String {

@@ -8,11 +8,11 @@ use crate::error::{CommandError, Kind};
 use crate::units;
 
 pub fn run(arguments: &OneImageJson) -> Result<(), CommandError> {
-    let opened = open(&arguments.image, Readings::Once)?;
-    let verified = verify(&opened.chain).map_err(failed)?;
+    let chain = open(&arguments.image, Readings::Once)?;
+    let verified = verify(&chain).map_err(failed)?;
     let mut out = Output::new();
     if arguments.json {
-        out.line(&json(&verified).to_string());
+        out.json(&json(&verified));
     } else {
         for finding in &verified.findings {
             out.line(&format!("{}: {}", finding.image, finding.what));
@@ -24,6 +24,7 @@ pub fn run(arguments: &OneImageJson) -> Result<(), CommandError> {
             out.line(&summary(&verified));
         }
     }
+    out.finish()?;
     match verified.findings.len() {
         0 => Ok(()),
         1 => Err(CommandError::new(
