@@ -10,7 +10,7 @@ use crate::project::{self, Project};
 
 /// Where the tests find what was built for them.
 pub struct Built {
-    /// MIBE_ORACLE: the directory of zrecv, zstream and zdb.
+    /// MIBE_ORACLE: the directory of zrecv, zsend, zstream and zdb.
     oracle: PathBuf,
     /// MIBE_IMGMANIFEST: a directory that Node's `require` takes.
     imgmanifest: PathBuf,

@@ -6,6 +6,10 @@
 //! OpenZFS receives: blocks of at most 128 KiB, 512-byte dnodes, nothing compressed or embedded,
 //! no feature but spill blocks.
 //!
+//! [`read::Snapshot`] reads a full stream and the incremental ones that follow it, whoever sent them, as one;
+//! [`read::Filesystem`] and [`read::Volume`] say what is in it, [`flatten`] makes one full stream of it, and [`write_incremental`] a stream of
+//! what changes it to another tree.
+//!
 //! The crate is laid out so that what is known of the format ([`mod@format`]) is said once, for the
 //! writer and for readers. It knows nothing of images and never prints.
 
