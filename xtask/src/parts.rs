@@ -49,6 +49,8 @@ const PARTS: &[Part] = &[
     Part { package: "zstd", sign: Sign::Program("zstd"), why: "makes bases of every compression" },
     Part { package: "libarchive-tools", sign: Sign::Program("bsdtar"), why: "the second opinion on tar archives, beside GNU tar" },
     Part { package: "dpkg", sign: Sign::Program("dpkg-deb"), why: "makes packages for archives of the tests; says which version is newer" },
+    Part { package: "rpm", sign: Sign::Program("rpmbuild"), why: "makes packages and the database that they are in" },
+    Part { package: "db5.3-util", sign: Sign::Program("db5.3_load"), why: "makes the database that older rpms keep" },
     Part { package: "tar", sign: Sign::Program("tar"), why: "makes and reads archives of every kind" },
     Part { package: "shellcheck", sign: Sign::Program("shellcheck"), why: "checks the scripts that go into images" },
 ];

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod packages;
+mod rpm;
 mod services;
 
 use std::collections::BTreeMap;
@@ -32,13 +33,13 @@ pub type Entries = BTreeMap<Vec<u8>, Entry>;
 
 /// How much of a file is wanted at most, in bytes; 0 if it is not. Of symbolic links the target is always at hand.
 pub fn limit(path: &[u8]) -> u64 {
-    if packages::is_database(path) {
+    if packages::is_database(path) || rpm::is_database(path) {
         MAX_DATABASE
     } else if packages::is_small(path) || accounts::is_wanted(path) {
         MAX_FILE
     } else {
         // Of others it is enough that they are there.
-        u64::from(services::is_wanted(path) || packages::is_sign(path))
+        u64::from(services::is_wanted(path) || packages::is_sign(path) || rpm::is_sign(path))
     }
 }
 
@@ -76,6 +77,7 @@ impl Inventory {
     pub fn read(entries: &Entries) -> Self {
         let mut inventory = Self::default();
         packages::read(entries, &mut inventory);
+        rpm::read(entries, &mut inventory);
         accounts::read(entries, &mut inventory);
         services::read(entries, &mut inventory);
         inventory

@@ -29,9 +29,6 @@ const PKGSRC: [&[u8]; 5] = [
     b"var/db/pkg/",
 ];
 const PACMAN: &[u8] = b"var/lib/pacman/local/";
-/// Where rpm keeps its database, which is none of text.
-const RPM: [&[u8]; 2] = [b"var/lib/rpm/", b"usr/lib/sysimage/rpm/"];
-const RPM_NAMES: [&[u8]; 3] = [b"rpmdb.sqlite", b"Packages", b"Packages.db"];
 
 /// Whether a path is that of a database of all packages.
 pub(super) fn is_database(path: &[u8]) -> bool {
@@ -48,13 +45,7 @@ pub(super) fn is_small(path: &[u8]) -> bool {
 
 /// Whether it is enough that there is something at a path.
 pub(super) fn is_sign(path: &[u8]) -> bool {
-    pkgsrc(path).is_some_and(|(_, file)| file == b"+CONTENTS") || is_rpm(path)
-}
-
-fn is_rpm(path: &[u8]) -> bool {
-    RPM.iter()
-        .filter_map(|folder| path.strip_prefix(*folder))
-        .any(|name| RPM_NAMES.contains(&name))
+    pkgsrc(path).is_some_and(|(_, file)| file == b"+CONTENTS")
 }
 
 /// Package with version, and the file about it.
@@ -83,11 +74,6 @@ pub(super) fn read(entries: &Entries, inventory: &mut Inventory) {
             pkgsrc_file(package, file, content, inventory);
         } else if pacman(path).is_some() {
             pacman_file(content, inventory);
-        } else if is_rpm(path) {
-            inventory.warnings.push(format!(
-                "/{}: packages of rpm can't be compared yet",
-                text(path)
-            ));
         }
     }
 }
