@@ -174,6 +174,13 @@ fn also_broken(broken: &[Utf8PathBuf]) -> String {
     }
 }
 
+/// Where a file is or would be.
+fn folder_of(path: &Utf8Path) -> &Utf8Path {
+    path.parent()
+        .filter(|folder| !folder.as_str().is_empty())
+        .unwrap_or(Utf8Path::new("."))
+}
+
 /// Folders for a sentence.
 fn listed(folders: &[Utf8PathBuf]) -> String {
     let folders: Vec<_> = folders.iter().map(|folder| folder.as_str()).collect();
@@ -194,17 +201,22 @@ impl Error {
                 "give the image another version".to_owned(),
                 "replace the existing image with --force".to_owned(),
             ],
-            Self::Io { source, path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                vec![format!(
-                    "see who may write to {}",
-                    path.parent().unwrap_or(path)
-                )]
+            Self::Io {
+                action: "read",
+                source,
+                path,
+            } if source.kind() == io::ErrorKind::PermissionDenied => {
+                vec![format!("see who may read {path}")]
             }
-            Self::Io { source, path, .. } if source.kind() == io::ErrorKind::NotFound => {
-                vec![format!(
-                    "see that the folder {} is there",
-                    path.parent().unwrap_or(path)
-                )]
+            Self::Io { source, path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                vec![format!("see who may write to {}", folder_of(path))]
+            }
+            Self::Io {
+                action,
+                source,
+                path,
+            } if source.kind() == io::ErrorKind::NotFound && *action != "read" => {
+                vec![format!("see that the folder {} is there", folder_of(path))]
             }
             Self::NoFile { manifest } => vec![format!(
                 "put the file of the image beside {manifest}, with .zfs.gz (or .zfs.bz2, .zfs.xz, .zfs.zst, .zfs) in \
@@ -289,10 +301,6 @@ impl Error {
 
 /// Bytes that an ordinary user may still write where `path` is or would be.
 fn free_space(path: &Utf8Path) -> Option<u64> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_str().is_empty())
-        .unwrap_or(Utf8Path::new("."));
-    let status = rustix::fs::statvfs(folder.as_std_path()).ok()?;
+    let status = rustix::fs::statvfs(folder_of(path).as_std_path()).ok()?;
     status.f_bavail.checked_mul(status.f_frsize)
 }
