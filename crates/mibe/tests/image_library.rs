@@ -363,3 +363,53 @@ fn damage_is_found_wherever_it_is() {
     fs::write(&path, &plain).unwrap();
     world.mibe(&["image", "verify", "damaged.zfs"]).expect(0);
 }
+
+#[test]
+fn a_flattened_image_is_the_same_without_its_origin() {
+    let world = World::new(Who::Root);
+    let (one, _) = pair(&world);
+    let ran = world.mibe(&["image", "flatten", "web@2"]).expect(0);
+    assert!(
+        ran.stdout.starts_with("image     web 2-full\nuuid      "),
+        "{}",
+        ran.stdout
+    );
+    let ran = world
+        .mibe(&["image", "diff", "web@2", "web@2-full", "--times"])
+        .expect(0);
+    assert_eq!(ran.stdout, "the images do not differ\n");
+    fs::remove_file(&one.file).unwrap();
+    fs::remove_file(&one.manifest_path).unwrap();
+    let ran = world.mibe(&["image", "verify", "web@2-full"]).expect(0);
+    assert!(ran.stdout.starts_with("ok: 17 files, "), "{}", ran.stdout);
+    // What is there is not replaced, and what is full needs no flattening.
+    world.mibe(&["image", "flatten", "web@2-full"]).expect(2);
+}
+
+#[test]
+fn an_image_can_be_unpacked() {
+    let world = World::new(Who::Root);
+    pair(&world);
+    world.mibe(&["image", "extract", "web@2", "out"]).expect(0);
+    let out = world.home().join("out");
+    let motd = fs::read_to_string(out.join("root/etc/motd")).unwrap();
+    assert_eq!(motd, "hello!\n");
+    let link = fs::read_link(out.join("root/etc/link")).unwrap();
+    assert_eq!(link, std::path::Path::new("passwd"));
+    // A folder with something in it is left alone.
+    world.mibe(&["image", "extract", "web@1", "out"]).expect(2);
+    assert!(!out.join("root/etc/removed").exists());
+    let tar = given(
+        world.command(&["image", "extract", "web@2", "--tar", "-", "/root/etc"]),
+        b"",
+        0,
+    );
+    let mut list = Command::new("tar");
+    list.args(["-tf", "-"]);
+    let listed = String::from_utf8(given(list, &tar, 0)).unwrap();
+    assert!(
+        listed.lines().any(|line| line.ends_with("root/etc/motd")),
+        "{listed}"
+    );
+    assert!(!listed.contains("dpkg"), "{listed}");
+}
