@@ -196,7 +196,7 @@ fn damaged(name: &str, content: &[u8]) {
     };
     for round in 0..300 {
         let mut changed = content.to_vec();
-        for _ in 0..1 + round % 8 {
+        for _ in 0..=round % 8 {
             // Most of what leads on stands at the starts of pages.
             let at = if round % 2 == 0 {
                 random(content.len())

@@ -19,7 +19,7 @@ struct Database<'a> {
     file: &'a [u8],
     page_size: usize,
     decode: fn([u8; 4]) -> u32,
-    decode_short: fn([u8; 2]) -> u16,
+    is_little: bool,
 }
 
 pub(super) fn each_blob(
@@ -27,14 +27,15 @@ pub(super) fn each_blob(
     each: &mut dyn FnMut(&[u8]) -> Result<(), Damage>,
 ) -> Result<(), Damage> {
     let magic = |decode| number(file, 12, decode) == Some(MAGIC as usize);
-    let (decode, decode_short): (fn([u8; 4]) -> u32, fn([u8; 2]) -> u16) =
-        if magic(u32::from_le_bytes) {
-            (u32::from_le_bytes, u16::from_le_bytes)
-        } else if magic(u32::from_be_bytes) {
-            (u32::from_be_bytes, u16::from_be_bytes)
-        } else {
-            return Err("is no hash database of Berkeley DB");
-        };
+    let is_little = magic(u32::from_le_bytes);
+    if !is_little && !magic(u32::from_be_bytes) {
+        return Err("is no hash database of Berkeley DB");
+    }
+    let decode = if is_little {
+        u32::from_le_bytes
+    } else {
+        u32::from_be_bytes
+    };
     let page_size = number(file, 20, decode)
         .filter(|size| size.is_power_of_two() && (512..=65536).contains(size))
         .ok_or("has pages of an impossible size")?;
@@ -42,7 +43,7 @@ pub(super) fn each_blob(
         file,
         page_size,
         decode,
-        decode_short,
+        is_little,
     };
     for page in file.chunks_exact(page_size).skip(1) {
         if HASH.contains(&page[25]) {
@@ -54,8 +55,13 @@ pub(super) fn each_blob(
 
 impl Database<'_> {
     fn short(&self, page: &[u8], at: usize) -> Option<usize> {
-        let bytes = page.get(at..at + 2)?;
-        Some((self.decode_short)(bytes.try_into().ok()?).into())
+        let bytes = page.get(at..at + 2)?.try_into().ok()?;
+        let number = if self.is_little {
+            u16::from_le_bytes(bytes)
+        } else {
+            u16::from_be_bytes(bytes)
+        };
+        Some(number.into())
     }
 
     /// The values of a page; each follows its key, from the end of the page on.
