@@ -2,6 +2,7 @@
 //! them is what OpenZFS itself lists.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -89,9 +90,11 @@ fn listing(streams: &[&[u8]]) -> BTreeMap<String, Line> {
                 node.mtime_nanoseconds
             );
             match node.kind {
-                Kind::File => line += &format!(" sha256={}", digests[&node.object]),
-                Kind::Symlink => line += &format!(" target={}", escape(node.target())),
-                Kind::CharDevice | Kind::BlockDevice => line += &format!(" rdev={:x}", node.rdev()),
+                Kind::File => write!(line, " sha256={}", digests[&node.object]).unwrap(),
+                Kind::Symlink => write!(line, " target={}", escape(node.target())).unwrap(),
+                Kind::CharDevice | Kind::BlockDevice => {
+                    write!(line, " rdev={:x}", node.rdev()).unwrap();
+                }
                 _ => {}
             }
             let xattrs = files.xattrs(node);

@@ -4,29 +4,31 @@
 //! compared with the file of the tree that it is, and written if it differs. So objects keep their numbers, of files only the
 //! blocks that differ travel, and nothing but the table is in memory. New objects come after all of the base.
 
+mod announcement;
 mod contents;
 mod layouts;
 mod scan;
+mod wanted;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use self::scan::{Scan, Xattr, add_foreign, same_xattrs};
+use self::announcement::Announcement;
+use self::scan::{Scan, Xattr};
 use super::file::block_size;
 use super::filesystem::{XattrSource, announce, hidden_directory, hidden_file, salt, write_hidden};
 use super::output::{Records, Sealer};
-use super::records::{NewObject, RecordWriter};
+use super::records::RecordWriter;
 use super::zap::{Collision, Zap};
-use super::znode::{Attributes, Kept, Znodes};
+use super::znode::Znodes;
 use super::{At as _, BATCH, FilesystemOptions, Progress, WriteError, check};
-use crate::format::MAX_BLOCK;
 use crate::format::record::{
     Begin, FLAG_CLONE, FLAG_FREERECORDS, FLAG_SPILL_BLOCK, MAGIC, OBJSET_FILESYSTEM,
     VERSION_SA_SPILL,
 };
-use crate::format::znode::{BONUS_SA, MAX_TARGET, ObjectType, ZPL_VERSION, rdev};
+use crate::format::znode::{ObjectType, ZPL_VERSION};
 use crate::read::{Attributes as BaseAttributes, Dnode, Event, Filesystem, Node, Snapshot};
-use crate::tree::{Kind, LeftOut, Metadata, Tree};
+use crate::tree::{Kind, LeftOut, Tree};
 
 /// What an incremental stream is a change to.
 pub struct BaseSnapshot<'a, R> {
@@ -221,16 +223,6 @@ struct Incremental<'a, T, W> {
     report: &'a mut dyn FnMut(Progress),
 }
 
-/// A file of the tree as it is to be, and whether its metadata differs from the base's.
-struct Wanted<F> {
-    attributes: Attributes,
-    metadata: Metadata,
-    file: Option<F>,
-    differs: bool,
-    /// Length of the bonus that must not come again, so that a receiver drops the spill block of before.
-    stale_spill: Option<usize>,
-}
-
 impl<T: Tree, W: Write> Incremental<'_, T, W> {
     fn write<R: Read>(
         mut self,
@@ -299,173 +291,6 @@ impl<T: Tree, W: Write> Incremental<'_, T, W> {
         match self.freeing.take() {
             Some((first, end)) => self.out.free_objects(first, end),
             None => Ok(()),
-        }
-    }
-
-    /// What a file of the tree is to be; `base` is what it is.
-    fn wanted(
-        &mut self,
-        index: u32,
-        base: Option<(&Node, &BaseAttributes, &Dnode)>,
-    ) -> Result<Wanted<T::File>, WriteError> {
-        let files = self.files;
-        let path = self.scan.path(index);
-        let file = self.scan.files[index as usize];
-        let (metadata, mut opened) = if file.kind == Kind::File {
-            self.tree.open_regular(&path).at("open", &path)?
-        } else {
-            (self.tree.metadata(&path).at("read", &path)?, None)
-        };
-        if metadata.kind != file.kind {
-            return Err(changed(path, "became another kind of file"));
-        }
-        let mut xattrs = match (&mut opened, metadata.has_xattrs) {
-            (_, false) => Vec::new(),
-            (Some(opened), true) => {
-                let xattrs = self.tree.xattrs_of(opened, &path);
-                xattrs.at("read the attributes of", &path)?
-            }
-            (None, true) => {
-                let xattrs = self.tree.xattrs(&path);
-                xattrs.at("read the attributes of", &path)?
-            }
-        };
-        if let Some((node, ..)) = base {
-            add_foreign(self.files, node, self.foreign, &mut xattrs);
-        }
-        xattrs.sort_unstable();
-        let is_bad =
-            |name: &Xattr| super::listing::name_problem(name.0.as_encoded_bytes()).is_some();
-        if xattrs.iter().any(is_bad) || xattrs.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(WriteError::Unstorable {
-                path,
-                reason: "an extended attribute of it has no proper name",
-            });
-        }
-        let directory = (file.kind == Kind::Directory).then(|| self.scan.entries(index).len());
-        let target = if file.kind == Kind::Symlink {
-            use std::os::unix::ffi::OsStringExt as _;
-            let target = self.tree.read_link(&path).at("read", &path)?;
-            let target = target.into_os_string().into_vec();
-            if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) {
-                return Err(WriteError::Unstorable {
-                    path,
-                    reason: "its target must have 1 to 4095 bytes, none of them NUL",
-                });
-            }
-            target
-        } else {
-            Vec::new()
-        };
-        let mut attributes = Attributes {
-            mode: metadata.kind.mode_bits() | metadata.mode & 0o7777,
-            uid: metadata.uid.into(),
-            gid: metadata.gid.into(),
-            mtime: metadata.mtime,
-            size: match (file.kind, directory) {
-                (_, Some(entries)) => entries as u64 + 2,
-                (Kind::Symlink, _) => target.len() as u64,
-                (Kind::File, _) => metadata.size,
-                _ => 0,
-            },
-            links: match directory {
-                Some(_) => u64::from(file.directories) + 2,
-                None => file.links.into(),
-            },
-            parent: self.scan.parent(index).unwrap_or(file.object),
-            rdev: matches!(file.kind, Kind::CharDevice | Kind::BlockDevice)
-                .then(|| rdev(metadata.device.major, metadata.device.minor)),
-            target,
-            ..Attributes::default()
-        };
-        let mut wanted = Wanted {
-            differs: true,
-            stale_spill: None,
-            file: opened,
-            metadata,
-            attributes: Attributes::default(),
-        };
-        if let Some((node, old, dnode)) = base {
-            // Of a file that had several links, ZFS may remember a directory that it is not in any more.
-            let is_there = files.node(node.parent).is_some()
-                && self.removed.binary_search(&node.parent).is_err();
-            if file.keeps_parent || (is_there && file.kind != Kind::Directory) {
-                attributes.parent = node.parent;
-            }
-            // Owners of other domains are told by their lower half.
-            for (new, old) in [
-                (&mut attributes.uid, old.uid),
-                (&mut attributes.gid, old.gid),
-            ] {
-                if u64::from(old as u32) == *new {
-                    *new = old;
-                }
-            }
-            if let Some(rdev) = &mut attributes.rdev
-                && node.device() == wanted.metadata.device
-            {
-                *rdev = node.rdev();
-            }
-            let same_mode = u64::from(attributes.mode) == old.mode;
-            attributes.kept = Some(Kept {
-                generation: old.generation,
-                atime: old.atime,
-                crtime: old.crtime,
-                flags: same_mode.then_some(old.flags),
-                acl: node.acl().filter(|_| same_mode).cloned(),
-            });
-            let keeps_xattrs = same_xattrs(self.files, node, &xattrs);
-            wanted.differs = !(keeps_xattrs
-                && !node.has_inner_xattrs()
-                && same_mode
-                && attributes.uid == old.uid
-                && attributes.gid == old.gid
-                && attributes.size == node.size
-                && attributes.mtime == (node.mtime, node.mtime_nanoseconds)
-                && attributes.links == u64::from(node.links)
-                && attributes.parent == node.parent
-                && attributes.rdev.unwrap_or(0) == node.rdev()
-                && attributes.target == node.target());
-            if keeps_xattrs && !node.has_inner_xattrs() {
-                attributes.xattr = node.xattr_directory();
-                xattrs.clear();
-            }
-            wanted.stale_spill = node.has_spill().then_some(dnode.bonus.len());
-        }
-        if !xattrs.is_empty() {
-            attributes.xattr = self.next_object;
-            self.next_object += 1 + xattrs.len() as u64;
-            self.xattrs.push(NewXattrs {
-                owner: file.object,
-                uid: attributes.uid,
-                gid: attributes.gid,
-                mtime: attributes.mtime,
-                first: attributes.xattr,
-                xattrs,
-            });
-        }
-        wanted.attributes = attributes;
-        Ok(wanted)
-    }
-
-    /// Packs a file's metadata.
-    fn pack(
-        &mut self,
-        object: u64,
-        object_type: ObjectType,
-        wanted: &Wanted<T::File>,
-    ) -> Announcement {
-        self.znodes.pack(&wanted.attributes);
-        let spill = self.znodes.spill().map(<[u8]>::to_vec);
-        if let (None, Some(length)) = (&spill, wanted.stale_spill) {
-            self.znodes.avoid_length(length);
-        }
-        Announcement {
-            object,
-            object_type: object_type.number(),
-            bonus: self.znodes.bonus().to_vec(),
-            spill,
-            is_made: false,
         }
     }
 
@@ -572,57 +397,6 @@ impl<T: Tree, W: Write> Incremental<'_, T, W> {
             write_hidden(&mut self.out, &mut self.znodes, object, &attributes, value)?;
         }
         Ok(())
-    }
-}
-
-/// An object as it is to be announced.
-struct Announcement {
-    object: u64,
-    object_type: u32,
-    bonus: Vec<u8>,
-    spill: Option<Vec<u8>>,
-    is_made: bool,
-}
-
-impl Announcement {
-    /// Announces the object unless that is done; `base` is what it was.
-    fn make<W: Write>(
-        &mut self,
-        block_size: u32,
-        base: &Dnode,
-        out: &mut RecordWriter<Sealer<W>>,
-    ) -> Result<(), WriteError> {
-        if self.is_made {
-            return Ok(());
-        }
-        if base.slots > 1 {
-            return Err(WriteError::Unsuitable(format!(
-                "object {} has more metadata than older systems take (a large dnode)",
-                self.object
-            )));
-        }
-        if block_size as usize > MAX_BLOCK {
-            return Err(WriteError::Unsuitable(format!(
-                "object {} has blocks larger than the 128 KiB that older systems take",
-                self.object
-            )));
-        }
-        self.is_made = true;
-        out.object(&NewObject {
-            number: self.object,
-            object_type: self.object_type,
-            block_size: block_size as usize,
-            bonus: Some((BONUS_SA, &self.bonus)),
-            has_spill: self.spill.is_some(),
-        })
-    }
-
-    /// Writes the spill block, after all blocks.
-    fn finish<W: Write>(self, out: &mut RecordWriter<Sealer<W>>) -> Result<(), WriteError> {
-        match self.spill {
-            Some(spill) if self.is_made => out.spill(self.object, &spill),
-            _ => Ok(()),
-        }
     }
 }
 
