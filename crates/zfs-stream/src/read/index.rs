@@ -5,8 +5,9 @@ use std::io::{self, Read};
 
 use super::attributes::{Attributes, Registry};
 use super::error::{Problem, ReadError};
-use super::filesystem::{Filesystem, MAX_XATTR, Node};
+use super::filesystem::Filesystem;
 use super::layer::Dnode;
+use super::node::{MAX_XATTR, Node};
 use super::snapshot::{Event, Snapshot};
 use super::zap::{Zap, ZapReader};
 use crate::format::record::OBJSET_FILESYSTEM;

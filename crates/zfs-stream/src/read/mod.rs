@@ -1,11 +1,14 @@
 //! Reads streams.
 
 mod attributes;
+mod check;
 mod codec;
 mod error;
 mod filesystem;
+mod header;
 mod index;
 mod layer;
+mod node;
 mod records;
 mod snapshot;
 mod volume;
@@ -14,9 +17,11 @@ mod zap;
 
 pub use attributes::Attributes;
 pub use error::{Place, Problem, ReadError};
-pub use filesystem::{Each, Filesystem, MAX_XATTR, Node, Xattr};
+pub use filesystem::{Each, Filesystem};
+pub use header::Header;
 pub use index::{Contents, NoContents};
 pub use layer::Dnode;
-pub use records::{Counts, Header};
+pub use node::{MAX_XATTR, Node, Xattr};
+pub use records::Counts;
 pub use snapshot::{Event, Snapshot};
 pub use volume::Volume;

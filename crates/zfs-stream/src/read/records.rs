@@ -7,17 +7,16 @@ use zerocopy::little_endian::U64;
 
 use super::codec;
 use super::error::{Place, Problem, ReadError};
+use super::header::Header;
 use crate::format::fletcher4::Fletcher4;
 use crate::format::record::{
-    self, Begin, CHECKSUM_AT, End, Free, FreeObjects, HEADER, MAGIC, Object, RecordType, Spill,
-    Write, WriteEmbedded, feature,
+    self, CHECKSUM_AT, End, Free, FreeObjects, HEADER, Object, RecordType, Spill, Write,
+    WriteEmbedded,
 };
 use crate::format::{LARGEST_BLOCK, MAX_BLOCK, SECTOR};
 
 /// Bytes that are read at a time.
-const READ: usize = 512 << 10;
-/// Largest payload of BEGIN that is taken (an nvlist of properties); it is skipped, not kept.
-const MAX_BEGIN_PAYLOAD: u64 = 64 << 20;
+pub(super) const READ: usize = 512 << 10;
 /// Largest bonus: that of a 16 KiB dnode.
 const MAX_BONUS: u32 = 16 << 10;
 
@@ -59,27 +58,6 @@ impl Record {
     }
 }
 
-/// What a stream says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Guid of the snapshot sent.
-    pub to_guid: u64,
-    /// Guid of the snapshot it is a change to; 0 for a full stream.
-    pub from_guid: u64,
-    /// When the snapshot was made, seconds since 1970.
-    pub creation_time: u64,
-    /// `dmu_objset_type_t`: [`record::OBJSET_FILESYSTEM`] or [`record::OBJSET_VOLUME`].
-    pub objset_type: u32,
-    /// `DRR_FLAG_…`
-    pub flags: u32,
-    /// `DMU_BACKUP_FEATURE_…`, see [`feature`].
-    pub features: u64,
-    /// `pool/dataset@snapshot`; bytes that are not UTF-8 are replaced.
-    pub to_name: String,
-    /// Whether it came inside a compound stream (`zfs send -p` or `-R`).
-    pub compound: bool,
-}
-
 /// What was counted of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -113,18 +91,18 @@ enum Payload {
 /// Reads a stream.
 pub(super) struct Records<R> {
     input: R,
-    buffer: Vec<u8>,
-    start: usize,
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
     end: usize,
-    checksum: Fletcher4,
+    pub(super) checksum: Fletcher4,
     /// Of the record at hand.
     place: Place,
     /// Offset of the next record.
     next_offset: u64,
-    next_record: u64,
+    pub(super) next_record: u64,
     payload: Payload,
     expanded: Vec<u8>,
-    header: Header,
+    pub(super) header: Header,
     pub counts: Counts,
 }
 
@@ -188,105 +166,6 @@ impl<R: Read> Records<R> {
     pub fn next(&mut self) -> Result<Record, ReadError> {
         self.place.object = None;
         self.record().map_err(|problem| self.error(problem))
-    }
-
-    fn begin(&mut self) -> Result<(), Problem> {
-        let mut begin = self.read_begin()?;
-        let compound = begin.versioninfo.get() & 3 == record::COMPOUND;
-        if compound {
-            let header = self.header_bytes()?;
-            if record_type(&header) != Some(RecordType::End) {
-                return Err("a compound stream does not begin with its own END".into());
-            }
-            self.end(&header)?;
-            self.checksum = Fletcher4::default();
-            begin = self.read_begin()?;
-        }
-        let features = begin.versioninfo.get() >> 2;
-        self.header = Header {
-            to_guid: begin.to_guid.get(),
-            from_guid: begin.from_guid.get(),
-            creation_time: begin.creation_time.get(),
-            objset_type: begin.objset_type.get(),
-            flags: begin.flags.get(),
-            features,
-            to_name: text(&begin.to_name),
-            compound,
-        };
-        if begin.versioninfo.get() & 3 != record::SUBSTREAM {
-            return Err("BEGIN is neither of a plain nor of a compound stream".into());
-        }
-        for (bit, why) in [
-            (
-                feature::RAW,
-                "the stream is encrypted (`zfs send -w`), so its content can't be read; send it without -w",
-            ),
-            (
-                feature::RESUMING,
-                "the stream is the rest of an interrupted one (`zfs send -t`); send it again from its start",
-            ),
-            (
-                feature::REDACTED,
-                "the stream is redacted: parts of its files are missing by intent; send it without --redact",
-            ),
-            (
-                feature::DEDUP,
-                "the stream is deduplicated (`zfs send -D`); send it without -D",
-            ),
-        ] {
-            if features & bit != 0 {
-                return Err(Problem::Unsupported(why));
-            }
-        }
-        if features & !feature::READABLE != 0 {
-            return Err(Problem::Broken(format!(
-                "the stream has features that this version does not know: {:#x}",
-                features & !feature::READABLE
-            )));
-        }
-        Ok(())
-    }
-
-    /// Reads a BEGIN record and skips its payload.
-    fn read_begin(&mut self) -> Result<Begin, Problem> {
-        let first = self.next_record == 0;
-        let header = match self.header_bytes() {
-            Err(Problem::Truncated) if first => return Err(Problem::NotAStream),
-            header => header?,
-        };
-        let not_one = || {
-            if first {
-                Problem::NotAStream
-            } else {
-                "BEGIN is missing".into()
-            }
-        };
-        let begin: Begin = body(&header)?;
-        if record_type(&header) != Some(RecordType::Begin) || begin.magic.get() != MAGIC {
-            let swapped = begin.magic.get().swap_bytes() == MAGIC;
-            return Err(if swapped {
-                Problem::Unsupported(
-                    "the stream was sent by a big-endian machine (SPARC), which is not supported",
-                )
-            } else {
-                not_one()
-            });
-        }
-        self.checksum.update(&header);
-        let length = u64::from(u32_at(&header, 4));
-        if length > MAX_BEGIN_PAYLOAD || !length.is_multiple_of(4) {
-            return Err("BEGIN has a payload of an impossible length".into());
-        }
-        let mut left = length as usize;
-        while left > 0 {
-            let part = left.min(READ);
-            self.need(part)?;
-            self.checksum
-                .update(&self.buffer[self.start..self.start + part]);
-            self.consume(part);
-            left -= part;
-        }
-        Ok(begin)
     }
 
     fn record(&mut self) -> Result<Record, Problem> {
@@ -495,7 +374,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Checks END, which holds the checksum of all that was before it.
-    fn end(&mut self, header: &[u8; HEADER]) -> Result<(), Problem> {
+    pub(super) fn end(&mut self, header: &[u8; HEADER]) -> Result<(), Problem> {
         let end: End = body(header)?;
         if end.checksum.map(U64::get) != self.checksum.0 {
             return Err(Problem::Checksum);
@@ -532,7 +411,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The next header, not yet in the checksum.
-    fn header_bytes(&mut self) -> Result<[u8; HEADER], Problem> {
+    pub(super) fn header_bytes(&mut self) -> Result<[u8; HEADER], Problem> {
         self.place.offset = self.next_offset;
         self.place.record = self.next_record;
         self.need(HEADER)?;
@@ -563,13 +442,13 @@ impl<R: Read> Records<R> {
         Ok(())
     }
 
-    fn consume(&mut self, count: usize) {
+    pub(super) fn consume(&mut self, count: usize) {
         self.start += count;
         self.next_offset += count as u64;
     }
 
     /// Makes sure that the next `count` bytes are in the buffer. It grows with what is read, not with what is claimed.
-    fn need(&mut self, count: usize) -> Result<(), Problem> {
+    pub(super) fn need(&mut self, count: usize) -> Result<(), Problem> {
         while self.end - self.start < count {
             if !self.fill()? {
                 return Err(Problem::Truncated);
@@ -602,27 +481,21 @@ impl<R: Read> Records<R> {
     }
 }
 
-fn u32_at(header: &[u8; HEADER], at: usize) -> u32 {
+pub(super) fn u32_at(header: &[u8; HEADER], at: usize) -> u32 {
     header
         .get(at..at + 4)
         .and_then(|bytes| bytes.try_into().ok())
         .map_or(0, u32::from_le_bytes)
 }
 
-fn record_type(header: &[u8; HEADER]) -> Option<RecordType> {
+pub(super) fn record_type(header: &[u8; HEADER]) -> Option<RecordType> {
     RecordType::new(u32_at(header, 0))
 }
 
 /// What a record's header holds.
-fn body<T: FromBytes>(header: &[u8; HEADER]) -> Result<T, Problem> {
+pub(super) fn body<T: FromBytes>(header: &[u8; HEADER]) -> Result<T, Problem> {
     match T::read_from_prefix(&header[8..]) {
         Ok((body, _)) => Ok(body),
         Err(_) => Err("a record is cut short".into()),
     }
-}
-
-/// Text up to its NUL.
-fn text(bytes: &[u8]) -> String {
-    let length = bytes.iter().position(|byte| *byte == 0);
-    String::from_utf8_lossy(&bytes[..length.unwrap_or(bytes.len())]).into_owned()
 }

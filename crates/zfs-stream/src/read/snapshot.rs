@@ -3,8 +3,9 @@
 use std::io::Read;
 
 use super::error::{Place, Problem, ReadError};
+use super::header::Header;
 use super::layer::{Dnode, Head, Layer, Range};
-use super::records::{Counts, Header, Records};
+use super::records::{Counts, Records};
 use crate::format::record::FLAG_SPILL_BLOCK;
 use crate::format::sa::MAX_BONUS;
 use crate::format::znode::BONUS_SA;
