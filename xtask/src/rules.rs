@@ -58,6 +58,9 @@ pub fn check(project: &Project) -> Result<(), Failure> {
 /// Directories in the root that hold nothing that people wrote for the project.
 const FOREIGN: [&str; 4] = [".git", "target", "images", "logs"];
 
+/// The same in any directory: what cargo-fuzz makes.
+const MADE: [&str; 4] = ["target", "corpus", "artifacts", "coverage"];
+
 /// All files below a directory, sorted; without the `foreign` ones in it.
 fn walk(directory: &Path, foreign: &[&str], files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let what = || format!("can't read the directory {}", directory.display());
@@ -69,7 +72,7 @@ fn walk(directory: &Path, foreign: &[&str], files: &mut Vec<PathBuf>) -> Result<
     for entry in entries {
         let kind = entry.file_type().context(what)?;
         if kind.is_dir() && !foreign.iter().any(|name| entry.file_name() == *name) {
-            walk(&entry.path(), &[], files)?;
+            walk(&entry.path(), &MADE, files)?;
         } else if kind.is_file() {
             files.push(entry.path());
         }

@@ -374,18 +374,27 @@ pub struct Received {
 
 /// Receives the file of an image with real OpenZFS.
 pub fn receive(file: &Path) -> Received {
+    receive_chain(&[file])
+}
+
+/// Receives a full image and the changes to it, each as a clone of the one before; returns what the last one holds.
+pub fn receive_chain(files: &[&Path]) -> Received {
     let oracle = std::env::var("MIBE_ORACLE")
         .expect("MIBE_ORACLE is not set: run the tests with `cargo xtask test`");
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    let stream = folder.path().join("stream");
-    succeed(Command::new("sh").arg("-c").arg(format!(
-        "gzip -dc <'{}' >'{}'",
-        file.display(),
-        stream.display()
-    )));
+    let streams: Vec<PathBuf> = (0..files.len())
+        .map(|number| folder.path().join(format!("stream{number}")))
+        .collect();
+    for (file, stream) in files.iter().zip(&streams) {
+        succeed(Command::new("sh").arg("-c").arg(format!(
+            "gzip -dc <'{}' >'{}'",
+            file.display(),
+            stream.display()
+        )));
+    }
     let output = Command::new(Path::new(&oracle).join("zrecv"))
         .args(["-s", "4096"])
-        .arg(&stream)
+        .args(&streams)
         .env("TMPDIR", folder.path())
         .output()
         .unwrap();
@@ -398,6 +407,9 @@ pub fn receive(file: &Path) -> Received {
     );
     let mut entries = BTreeMap::new();
     for line in listing.lines() {
+        if line.starts_with("filesystem ") {
+            entries.clear();
+        }
         let mut words = line.split(' ');
         let (Some(kind), Some(path)) = (words.next(), words.next()) else {
             continue;
