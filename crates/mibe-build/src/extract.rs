@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mibe_image::chain::Chain;
@@ -38,7 +39,7 @@ pub struct Extracted {
 /// Lays the files of an image into `folder`, which is not there or empty: all of them or, if that fails, none.
 ///
 /// Root gives them their owners. For others they are kept in the attribute `user.mibe.owner` of files and directories and, for
-/// what can't have one, in a file beside the folder.
+/// what can't have one, in a file beside the folder, which they alone may enter.
 ///
 /// # Errors
 ///
@@ -64,6 +65,11 @@ pub fn extract(
     let (sandbox, extracted) = unpack(chain, parent, options)?;
     let finish = || -> Result<Option<PathBuf>, BuildError> {
         let tree = sandbox.dir().join("root");
+        if extracted.has_ledger {
+            // Set-uid files of root are set-uid files of this user here, which nobody else must get at.
+            fs::set_permissions(&tree, fs::Permissions::from_mode(0o700))
+                .map_err(BuildError::io("change the mode of", &tree))?;
+        }
         fs::rename(&tree, &folder).map_err(BuildError::io("make", &folder))?;
         let side = sandbox.dir().join("ledger");
         if !fs::metadata(&side).is_ok_and(|metadata| metadata.len() > 0) {

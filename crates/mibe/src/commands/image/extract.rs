@@ -91,7 +91,7 @@ fn report(extracted: &Extracted, is_tar: bool) {
                 )
             });
         out.line(&format!(
-            "owners and devices are kept in the attribute user.mibe.owner of each file{more}; root gives files their owners"
+            "owners and devices are kept in the attribute user.mibe.owner of each file{more}; root gives files their owners (and the folder is closed to others, as set-uid files are yours in it)"
         ));
     }
 }
