@@ -203,9 +203,8 @@ impl Laying<'_> {
                 return Ok(());
             }
             Kind::File => {
-                self.root
-                    .create(path, 0o600)
-                    .map_err(failed("make", path))?;
+                let file = self.root.create_bare(path).map_err(failed("make", path))?;
+                return self.dress_file(node, path, &file);
             }
             Kind::Symlink => {
                 let target = Path::new(OsStr::from_bytes(node.target()));
@@ -240,7 +239,7 @@ impl Laying<'_> {
                     }
                     if let Some((_, path)) = contents.next_if(|(next, _)| *next == object) {
                         let node = self.files.node(object).ok_or(UnpackImageError::Changed)?;
-                        let file = self.root.create(&path, 0o600);
+                        let file = self.root.create_bare(&path);
                         open = Some((file.map_err(failed("make", &path))?, node, path));
                     }
                 }
@@ -273,16 +272,25 @@ impl Laying<'_> {
             // It ends with a hole.
             file.set_len(node.size).map_err(failed("write", &path))?;
         }
-        drop(file);
-        self.dress(node, &path)
+        self.dress_file(node, &path, &file)
     }
 
-    /// Gives what was laid its owner, attributes, mode and time, in this order: the mode may forbid to set attributes, and a
-    /// change of the owner clears set-uid bits.
-    fn dress(&mut self, node: &Node, path: &Path) -> Result<(), UnpackImageError> {
+    /// The same as [`Self::dress`] for a regular file that is open.
+    fn dress_file(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        file: &File,
+    ) -> Result<(), UnpackImageError> {
+        self.set_xattrs(node, path)?;
+        let owner = (node.uid as u32, node.gid as u32);
+        let mtime = (node.mtime, node.mtime_nanoseconds);
         self.root
-            .chown(path, node.uid as u32, node.gid as u32)
-            .map_err(failed("change the owner of", path))?;
+            .dress(file, owner, node.mode.into(), mtime)
+            .map_err(failed("set owner, mode and time of", path))
+    }
+
+    fn set_xattrs(&mut self, node: &Node, path: &Path) -> Result<(), UnpackImageError> {
         for xattr in self.files.xattrs(node) {
             let fits = matches!(node.kind, Kind::File | Kind::Directory) && !is_foreign(xattr.name);
             match xattr.value.filter(|_| fits) {
@@ -293,6 +301,16 @@ impl Laying<'_> {
                 None => self.unpacked.lost_xattrs += 1,
             }
         }
+        Ok(())
+    }
+
+    /// Gives what was laid its owner, attributes, mode and time, in this order: the mode may forbid to set attributes, and a
+    /// change of the owner clears set-uid bits.
+    fn dress(&mut self, node: &Node, path: &Path) -> Result<(), UnpackImageError> {
+        self.root
+            .chown(path, node.uid as u32, node.gid as u32)
+            .map_err(failed("change the owner of", path))?;
+        self.set_xattrs(node, path)?;
         if node.kind != Kind::Symlink {
             self.root
                 .chmod(path, node.mode.into())

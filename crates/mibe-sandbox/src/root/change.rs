@@ -64,6 +64,49 @@ impl Root {
         Ok(File::from(fd))
     }
 
+    /// Makes an empty regular file that nobody but its maker can open, until [`Root::dress`] gives it all it lacks: where there
+    /// are many files, calls by path for each of its traits would take most of the time.
+    pub fn create_bare(&self, path: &Path) -> io::Result<File> {
+        let found = self.find(path)?.named(Errno::ISDIR)?;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let make = || rustix::fs::openat(&found.dir, &found.name, flags, 0o600.into());
+        let fd = match make() {
+            Err(Errno::EXIST) => {
+                Self::vacate(&found)?;
+                make()
+            }
+            made => made,
+        };
+        Ok(File::from(fd?))
+    }
+
+    /// Gives a file of [`Root::create_bare`] its owner, exactly these permission bits (07777) and the time of its last change.
+    pub fn dress(
+        &self,
+        file: &File,
+        (uid, gid): (u32, u32),
+        mode: u32,
+        mtime: (i64, u32),
+    ) -> io::Result<()> {
+        if uid == u32::MAX || gid == u32::MAX {
+            return Err(Errno::INVAL.into());
+        }
+        let place = Place::of(file.as_fd());
+        // What was just made is root's in a ledger; elsewhere it is its maker's, or the group's of a set-gid directory.
+        let is_theirs = if self.mode == Mode::Single {
+            (uid, gid) == (0, 0)
+        } else {
+            let stat = place.stat()?;
+            (stat.stx_uid, stat.stx_gid) == (uid, gid)
+        };
+        if !is_theirs {
+            self.ledger().chown(place, Some(uid), Some(gid))?;
+        }
+        rustix::fs::fchmod(file, (mode & 0o7777).into())?;
+        Ok(rustix::fs::futimens(file, &modified(mtime))?)
+    }
+
     /// [`Root::create`] and its whole content.
     pub fn write(&self, path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
         self.create(path, mode)?.write_all(content)?;
@@ -206,16 +249,7 @@ impl Root {
     /// Sets the time of the last change, of a symlink itself too: seconds since 1970 and nanoseconds below 10⁹.
     pub fn set_mtime(&self, path: &Path, seconds: i64, nanos: u32) -> io::Result<()> {
         let found = self.find(path)?;
-        let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: seconds,
-                tv_nsec: nanos.into(),
-            },
-        };
+        let times = modified((seconds, nanos));
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
         if found.name.is_empty() {
             // The kernel takes no O_PATH descriptor here.
@@ -254,5 +288,19 @@ impl Root {
             &found.name,
             AtFlags::empty(),
         )?)
+    }
+}
+
+/// A time of last change, and none of last access.
+fn modified((seconds, nanos): (i64, u32)) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanos.into(),
+        },
     }
 }

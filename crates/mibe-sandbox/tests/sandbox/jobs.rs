@@ -237,6 +237,17 @@ fn build(root: &Root, _: JobInput) -> Answer {
     io(root.chown(p("/w/s"), 8, 8))?;
     io(root.set_mtime(p("/w/l3"), -5, 7))?;
     io(root.set_xattr(p("/w/s"), "user.x".as_ref(), b"y"))?;
+    // Bare files: one of another owner in place of one that was there, one of root's in a set-gid directory.
+    io(root.write(p("/w/e"), 0o600, b"old"))?;
+    for (path, owner) in [("/w/e", (11, 12)), ("/w/d/e", (0, 0))] {
+        let mut file = root.create_bare(p(path)).map_err(text)?;
+        file.write_all(b"new").map_err(text)?;
+        io(root.dress(&file, owner, 0o6711, (-9, 3)))?;
+        let metadata = root.metadata(p(path)).map_err(text)?;
+        if metadata.mtime != (-9, 3) || metadata.size != 3 {
+            return Err(format!("{path} is not dressed"));
+        }
+    }
     if root
         .set_xattr(p("/w/s"), "security.capability".as_ref(), b"y")
         .is_ok()

@@ -235,3 +235,20 @@ fn large_dnodes_and_numbers_used_again() {
     check(&["v5-full"], "-i -L -e", edits);
     check(&["v5-full"], "", edits);
 }
+
+/// Versions 3 and 4 have the same znodes; 4 tells owners of other domains.
+#[test]
+fn version_4() {
+    check(&["v3-full"], "", "version 4\nwrite /etc/motd 50 70000 1\n");
+    check(&["v3-full"], "-i", "version 4\n");
+}
+
+/// More leaves than the first block of a ZAP has pointers for: the table is in blocks of its own.
+#[test]
+fn directories_with_a_table_of_their_own() {
+    check(
+        &["v5xd-full"],
+        "",
+        "create / huge 040755\nbigzap /huge 150000 some-file-of-many-with-a-long-name-so-that-leaves-hold-few-of-them\n",
+    );
+}

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use zfs_stream::read::{Event, Filesystem, NoContents, Snapshot};
 use zfs_stream::{BaseSnapshot, Kind, flatten, write_incremental};
 
-use crate::support::{Content, MemTree, options, receive};
+use crate::support::{Content, MemTree, options, receive, stream_of};
 
 fn sample(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/samples/{name}.zfs.xz"));
@@ -155,4 +155,21 @@ fn write(
 fn of_attributes_in_directories() {
     check(&["v5xd-full"]);
     check(&["v5xd-full", "v5xd-incr"]);
+}
+
+/// What is written, read and written again is the same, byte for byte.
+#[test]
+fn written_read_and_written_again() {
+    let mut tree = crate::incremental::some_tree();
+    for number in 0..3000 {
+        tree.file(
+            format!("etc/file {number}"),
+            Content::dense(vec![7; number]),
+        );
+    }
+    let stream = stream_of(&mut tree);
+    let streams = [stream];
+    let files = Filesystem::read(&mut open(&streams), &mut NoContents).unwrap();
+    let again = stream_of(&mut tree_of(&streams, &files));
+    assert!(again == streams[0], "another stream comes of it");
 }

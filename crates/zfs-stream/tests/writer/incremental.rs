@@ -60,7 +60,7 @@ fn chain(trees: &mut [MemTree]) -> Vec<IncrementalSummary> {
     summaries
 }
 
-fn some_tree() -> MemTree {
+pub fn some_tree() -> MemTree {
     let mut tree = MemTree::new();
     tree.dir("etc");
     tree.file(
