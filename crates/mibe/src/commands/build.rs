@@ -257,15 +257,24 @@ fn show_built(arguments: &Build, built: &Built) {
             "manifest": built.paths.manifest(),
             "file": built.paths.file(),
             "uuid": built.image.uuid,
+            "origin": built.image.origin,
             "install": install,
             "log": built.log,
         }));
         return;
     }
     let file = built.image.files.iter().flatten().next();
+    let origin = built
+        .image
+        .origin
+        .as_ref()
+        .map_or_else(String::new, |origin| {
+            format!("origin    {origin}, which must be installed there first\n")
+        });
     output::line(format_args!(
         "\nimage     {} {}\n\
          uuid      {}\n\
+         {origin}\
          file      {} ({}; {} before compression, {} entries)\n\
          manifest  {}\n\
          log       {}\n\n\
