@@ -32,15 +32,17 @@ impl BaseImage {
         libraries: &Libraries,
         origins: &[Utf8PathBuf],
     ) -> Result<Self, BuildError> {
-        let failed = |error: mibe_image::Error| BuildError::Base {
+        let failed = |error: mibe_image::Error| {
+            BuildError::Base {
             message: format!("the base {name} can't be used: {error}"),
             hints: vec![
                 "`mibe image list` shows the images that can be named; others are named by path"
                     .to_owned(),
-                "other bases are debian:SUITE, a root file system as a tar archive, or a directory"
+                "other bases (base= in the manifest, or --base) are debian:SUITE, as in debian:bookworm, a root file system as a tar archive, or a directory"
                     .to_owned(),
             ],
             source: None,
+        }
         };
         let image = Image::open(name, libraries).map_err(failed)?;
         let header = image.header().map_err(failed)?;
