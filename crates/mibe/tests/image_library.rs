@@ -11,6 +11,7 @@ mod images;
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use images::{given, pair, sample, uuid};
@@ -412,4 +413,72 @@ fn an_image_can_be_unpacked() {
         "{listed}"
     );
     assert!(!listed.contains("dpkg"), "{listed}");
+}
+
+/// What a kernel's file system held comes out as it was, for whoever unpacks it: as files for root, in an archive for all.
+#[test]
+fn whoever_unpacks_an_image_gets_all_of_it() {
+    let from = sample("v5xd-full.zfs.xz");
+    let sample = "sample.zfs.xz";
+    let script = "find . -not -path './dev/*' -not -type d -printf '%y %P %m %s %T@ %l\\n' | sort";
+    let mut seen = Vec::new();
+    for who in [Who::Root, Who::Subuid, Who::Single] {
+        let world = World::new(who);
+        // What is read must be where an ordinary user can read it.
+        fs::copy(&from, world.home().join(sample)).unwrap();
+        let ran = world.mibe(&["image", "extract", sample, "out"]).expect(0);
+        let out = world.home().join("out");
+        let list = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&out)
+            .output()
+            .unwrap();
+        seen.push(String::from_utf8_lossy(&list.stdout).into_owned());
+        assert!(ran.stdout.contains("left out: 1 sockets"), "{}", ran.stdout);
+        let mode = fs::metadata(&out).unwrap().permissions().mode() & 0o777;
+        if !matches!(who, Who::Root) {
+            assert_eq!(mode, 0o700, "set-uid files would be anybody's to run");
+            assert!(ran.stdout.contains("user.mibe.owner"), "{}", ran.stdout);
+        }
+        // The archive has owners and devices whoever writes it.
+        world
+            .mibe(&["image", "extract", sample, "--tar", "all.tar"])
+            .expect(0);
+        let mut list = Command::new("tar");
+        list.arg("--numeric-owner")
+            .arg("-tvf")
+            .arg(world.home().join("all.tar"));
+        let listed = succeed(&mut list);
+        let lines: Vec<&str> = listed
+            .lines()
+            .filter(|line| line.contains("dev/"))
+            .collect();
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with('b') || line.starts_with('c')),
+            "{lines:?}"
+        );
+        seen.push(listed);
+        // Nothing that is refused leaves anything.
+        world
+            .mibe(&["image", "extract", sample, "other", "no/such/path"])
+            .expect(1)
+            .says("no/such/path");
+        assert!(!world.home().join("other").exists());
+        world.assert_nothing_left();
+    }
+    let [root_files, root_tar, ..] = &seen[..] else {
+        panic!("nothing seen");
+    };
+    assert!(root_files.lines().count() > 50, "{root_files}");
+    for pair in seen.chunks(2) {
+        for (found, expected) in pair.iter().zip([root_files, root_tar]) {
+            let differs = found
+                .lines()
+                .zip(expected.lines())
+                .find(|(one, other)| one != other);
+            assert!(found == expected, "{differs:?}");
+        }
+    }
 }
