@@ -90,9 +90,12 @@ pub(crate) fn manifest(
         tags.insert("lbaas".into(), lbaas.value.into());
     }
 
+    tags.extend(recipe.metadata_tags());
+    let owner = recipe.owner_uuid.as_ref().map(|owner| &owner.value);
+
     let mut manifest = json!({
         "v": 2,
-        "owner": recipe.owner_uuid.as_ref().map_or(NO_OWNER, |owner| owner.value.as_str()),
+        "owner": owner.or(plan.owner.as_ref()).map_or(NO_OWNER, String::as_str),
         "name": recipe.name.value,
         "version": recipe.version.value,
         "published_at": published,
@@ -111,8 +114,20 @@ pub(crate) fn manifest(
                 fields.insert(key.into(), value.value.clone().into());
             }
         }
-        if let Some(urn) = &recipe.urn {
-            fields.insert("urn".into(), urn.value.clone().into());
+        let of_site = || {
+            let site = plan.urn.as_ref()?;
+            Some(format!(
+                "{site}:{}:{}",
+                recipe.name.value, recipe.version.value
+            ))
+        };
+        if let Some(urn) = recipe
+            .urn
+            .as_ref()
+            .map(|urn| urn.value.clone())
+            .or_else(of_site)
+        {
+            fields.insert("urn".into(), urn.into());
         }
         if let Some(account) = &recipe.restricted_to {
             fields.insert("acl".into(), vec![account.value.clone()].into());
@@ -165,6 +180,9 @@ fn requirements(plan: &Plan, base: Option<&Manifest>) -> Result<Map<String, Valu
         Some(inherited) => object(inherited)?,
         None => Map::new(),
     };
+    if let Some(own) = &recipe.requirements {
+        requirements.extend(own.value.clone());
+    }
     if !recipe.networks.is_empty() || !requirements.contains_key("networks") {
         let networks: Vec<Value> = if recipe.networks.is_empty() {
             vec![json!({"name": "net0", "description": "public"})]

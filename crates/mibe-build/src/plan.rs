@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::file::Compression;
 use mibe_image::library::ImagePaths;
 use mibe_image::open::Libraries;
-use mibe_recipe::{CopyEntry, EntryKind, Located, Problem, Recipe, Severity, Target};
+use mibe_recipe::{Code, CopyEntry, EntryKind, Located, Problem, Recipe, Target};
 
 use serde::Serialize;
 
@@ -74,6 +74,10 @@ pub struct Plan {
     pub recipe: Recipe,
     /// What is odd about it.
     pub warnings: Vec<Problem>,
+    /// UUID of the image's owner where the recipe names none.
+    pub owner: Option<String>,
+    /// `CLOUD:CREATOR` of the image's urn where the recipe has none.
+    pub urn: Option<String>,
     /// Where the build starts.
     pub base: BaseRef,
     /// The image that the base is, if it is one.
@@ -107,6 +111,21 @@ pub struct PlanOptions {
     pub incremental: bool,
     /// Steps to leave out.
     pub skip: Vec<Skip>,
+    /// What holds where the recipe says nothing.
+    pub defaults: Defaults,
+}
+
+/// What holds for every image of a site whose recipe says nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// The base; a relative path counts from the repository.
+    pub base: Option<String>,
+    /// Compression of the image's file.
+    pub compression: Option<Compression>,
+    /// UUID of the image's owner.
+    pub owner: Option<String>,
+    /// `CLOUD:CREATOR`, from which with name and version the image's urn is made.
+    pub urn: Option<String>,
 }
 
 /// A step that can be left out.
@@ -133,15 +152,15 @@ impl Plan {
         leave_out(&mut recipe, &options.skip);
         if let Some(owner) = &recipe.owner_name {
             warnings.push(owner.problem(
-                Severity::Warning,
-                "no-owner-name",
+                Code::UnusedKey,
                 "image manifests name an owner by its uuid alone; ownername is left out",
                 "say owneruuid=\"UUID\"",
             ));
         }
-        let base = match (&options.base, &recipe.base) {
+        let of_recipe = recipe.base.as_ref().map(|base| &base.value);
+        let base = match (&options.base, of_recipe.or(options.defaults.base.as_ref())) {
             (Some(base), _) => BaseRef::parse(base, Path::new(""))?,
-            (None, Some(base)) => BaseRef::parse(&base.value, repository.as_std_path())?,
+            (None, Some(base)) => BaseRef::parse(base, repository.as_std_path())?,
             (None, None) => {
                 return Err(BuildError::usage(
                     format!("{repository} names no base"),
@@ -167,7 +186,8 @@ impl Plan {
         let compression = match (options.compression, &recipe.compression) {
             (Some(compression), _) => compression,
             (None, Some(compression)) if compression.value == "none" => Compression::None,
-            _ => Compression::Gzip,
+            (None, Some(_)) => Compression::Gzip,
+            (None, None) => options.defaults.compression.unwrap_or(Compression::Gzip),
         };
         let image = ImagePaths::new(&options.output, &recipe.name, &recipe.version, compression);
         let entries: Vec<_> = recipe.copy.iter().map(entry).collect();
@@ -197,6 +217,8 @@ impl Plan {
             repository: repository.to_owned(),
             recipe,
             warnings,
+            owner: options.defaults.owner.clone(),
+            urn: options.defaults.urn.clone(),
             base,
             base_image,
             incremental: options.incremental,
@@ -417,6 +439,7 @@ impl fmt::Display for Plan {
             ("kernel version", text(&recipe.kernel_version)),
             ("platform", text(&recipe.min_platform)),
             ("role", text(&recipe.role)),
+            ("metadata", metadata(recipe)),
             ("billing tags", words(&recipe.billing_tags)),
             ("uuid", text(&recipe.image_uuid)),
             ("owner", text(&recipe.owner_uuid)),
@@ -434,6 +457,17 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
+}
+
+/// The keys that machines of the image may be told.
+fn metadata(recipe: &Recipe) -> String {
+    let keys: Vec<&str> = recipe
+        .customer_metadata
+        .iter()
+        .chain(&recipe.internal_metadata)
+        .map(|entry| entry.key.as_str())
+        .collect();
+    keys.join(" ")
 }
 
 impl fmt::Display for Step {

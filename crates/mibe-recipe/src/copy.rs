@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::problem::{Collector, Problem, Severity};
+use crate::codes::Code;
+use crate::problem::{Collector, Problem};
 
 /// Entries that a `copy/` may have: a hundred times more than any published one, and bounded memory.
 const ENTRIES: usize = 1_000_000;
@@ -71,7 +72,7 @@ impl Walk<'_> {
             let path = path.join(&name);
             if path.as_os_str().len() > PATH_LENGTH {
                 self.problem(
-                    "path-too-long",
+                    Code::PathTooLong,
                     &path,
                     "the path is too long",
                     "use shorter names or fewer levels",
@@ -85,11 +86,19 @@ impl Walk<'_> {
     }
 
     /// Names in a directory, sorted, without what editors, systems and git leave there.
-    fn names(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    fn names(&mut self, path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.top.join(path))? {
             let name = entry?.file_name();
-            if !is_dropping(&name) {
+            if is_dropping(&name) {
+                let path = path.join(&name);
+                self.problem(
+                    Code::LeftOut,
+                    &path,
+                    "stays out of the image",
+                    "remove it, and name it in .gitignore",
+                );
+            } else {
                 names.push(name);
             }
             if names.len() > ENTRIES {
@@ -135,7 +144,7 @@ impl Walk<'_> {
                 "a device"
             };
             self.problem(
-                "special-file",
+                Code::SpecialFile,
                 path,
                 &format!("{what} can't be copied into an image"),
                 "remove it; customize can make what the image needs",
@@ -145,7 +154,7 @@ impl Walk<'_> {
         if self.entries.len() >= ENTRIES {
             self.full = true;
             self.problem(
-                "too-many-entries",
+                Code::TooManyEntries,
                 Path::new(""),
                 &format!("more than {ENTRIES} files"),
                 "bring them as a package or an archive that customize unpacks",
@@ -162,22 +171,17 @@ impl Walk<'_> {
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
         self.problem(
-            "unreadable",
+            Code::Unreadable,
             path,
             &format!("can't be read: {error}"),
             "make it readable for the user who builds, or remove it",
         );
     }
 
-    fn problem(&mut self, code: &'static str, path: &Path, message: &str, advice: &str) {
+    fn problem(&mut self, code: Code, path: &Path, message: &str, advice: &str) {
         let file = format!("copy/{}", path.to_string_lossy().escape_debug());
-        self.problems.push(Problem::of_file(
-            Severity::Error,
-            code,
-            file,
-            message,
-            advice,
-        ));
+        self.problems
+            .push(Problem::of_file(code, file, message, advice));
     }
 }
 

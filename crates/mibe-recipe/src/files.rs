@@ -6,7 +6,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::problem::{Collector, Problem, Problems, Severity, Source, Span};
+use crate::codes::Code;
+use crate::problem::{Collector, Problem, Problems, Source, Span};
 
 /// Largest `manifest`, `packages`, `delete_packages` and `motd`, in bytes.
 const TEXT_SIZE: u64 = 1 << 20;
@@ -47,13 +48,7 @@ impl<'a> Folder<'a> {
     /// Opens a folder, or tells why it is none.
     pub(crate) fn open(directory: &'a Utf8Path) -> Result<Self, Problems> {
         let none = |message: String, advice: &str| {
-            Problems::one(Problem::of_file(
-                Severity::Error,
-                "no-repository",
-                "",
-                message,
-                advice,
-            ))
+            Problems::one(Problem::of_file(Code::NoRepository, "", message, advice))
         };
         let advice = "give the path of a build repository: a folder with manifest, packages, customize and copy/";
         match fs::metadata(directory) {
@@ -87,10 +82,10 @@ impl<'a> Folder<'a> {
         self.file(name, TEXT_SIZE, problems)
     }
 
-    /// `manifest`.
-    pub(crate) fn manifest(&self, problems: &mut Collector) -> Option<Contents> {
-        let contents = self.file("manifest", MANIFEST_SIZE, problems)?;
-        short_lines("manifest", contents, MANIFEST_LINE, problems)
+    /// `manifest` or `manifest.json`.
+    pub(crate) fn manifest(&self, name: &str, problems: &mut Collector) -> Option<Contents> {
+        let contents = self.file(name, MANIFEST_SIZE, problems)?;
+        short_lines(name, contents, MANIFEST_LINE, problems)
     }
 
     /// A list of packages.
@@ -113,17 +108,11 @@ impl<'a> Folder<'a> {
     fn try_file(&self, name: &str, bound: u64) -> Result<Option<Contents>, Box<Problem>> {
         let path = self.path(name);
         let wrong = |code, message: String, advice: &str| {
-            Box::new(Problem::of_file(
-                Severity::Error,
-                code,
-                name,
-                message,
-                advice,
-            ))
+            Box::new(Problem::of_file(code, name, message, advice))
         };
         let unreadable = |error: &io::Error| {
             wrong(
-                "unreadable",
+                Code::Unreadable,
                 format!("can't be read: {error}"),
                 "make it readable for the user who builds",
             )
@@ -138,7 +127,7 @@ impl<'a> Folder<'a> {
             let real = path.canonicalize().map_err(|error| unreadable(&error))?;
             if !real.starts_with(&self.real) {
                 return Err(wrong(
-                    "link-leads-out",
+                    Code::LinkLeadsOut,
                     "is a link to a file outside of the repository".to_owned(),
                     "replace the link by the file",
                 ));
@@ -153,7 +142,7 @@ impl<'a> Folder<'a> {
         let metadata = file.metadata().map_err(|error| unreadable(&error))?;
         if !metadata.is_file() {
             return Err(wrong(
-                "not-a-file",
+                Code::NotAFile,
                 "is not a regular file".to_owned(),
                 "replace it by a file",
             ));
@@ -164,7 +153,7 @@ impl<'a> Folder<'a> {
             .map_err(|error| unreadable(&error))?;
         if bytes.len() as u64 > bound {
             return Err(wrong(
-                "too-large",
+                Code::TooLarge,
                 format!("is larger than {bound} bytes"),
                 "this is more than such a file can sensibly hold: is it the right one?",
             ));
@@ -180,8 +169,7 @@ impl<'a> Folder<'a> {
         const NAME: &str = "customize";
         if !self.has(NAME) {
             problems.push(Problem::of_file(
-                Severity::Error,
-                "missing-customize",
+                Code::MissingCustomize,
                 NAME,
                 "there is no customize script",
                 "add one, if only of the two lines `#!/bin/bash` and `exit 0`, and make it executable",
@@ -195,8 +183,7 @@ impl<'a> Folder<'a> {
         let executable = mode & 0o111 != 0;
         if !executable {
             problems.push(Problem::of_file(
-                Severity::Warning,
-                "not-executable",
+                Code::NotExecutable,
                 NAME,
                 "is not executable; it is run all the same",
                 "chmod +x customize, and git add it again",
@@ -205,8 +192,7 @@ impl<'a> Folder<'a> {
         let interpreter = interpreter(&contents);
         if interpreter.is_none() {
             problems.push(Problem::of_file(
-                Severity::Warning,
-                "no-interpreter",
+                Code::NoInterpreter,
                 NAME,
                 "does not begin with #! and an interpreter; it is run by /bin/sh",
                 "begin it with #!/bin/bash",
@@ -219,8 +205,7 @@ impl<'a> Folder<'a> {
                 .any(|&b| b == b'\r')
         {
             problems.push(Problem::of_file(
-                Severity::Warning,
-                "carriage-return",
+                Code::CarriageReturn,
                 NAME,
                 "has Windows line ends, with which its interpreter won't be found",
                 "save it with Unix line ends",
@@ -265,8 +250,7 @@ fn short_lines(
                 end: start + line.len(),
             };
             problems.push(source.located((), span, number, start).problem(
-                Severity::Error,
-                "long-line",
+                Code::LongLine,
                 format!("a line of {} bytes; {most} are the most", line.len()),
                 "break it into several lines",
             ));

@@ -14,10 +14,16 @@
 //! }
 //! ```
 
+mod assignments;
+mod both;
+mod codes;
+mod convert;
 mod copy;
 mod dialect;
 mod files;
+mod lints;
 mod manifest;
+mod metadata;
 mod naming;
 mod packages;
 mod problem;
@@ -28,9 +34,15 @@ mod summary;
 mod target;
 mod values;
 
+pub use assignments::{Assigned, assignments};
+pub use codes::{Code, findings_page};
+pub use convert::{Converted, Dialect, convert};
 pub use copy::{CopyEntry, EntryKind};
 pub use files::Customize;
+pub use lints::{Checked, check};
+pub use metadata::{Metadata, MetadataSummary, MetadataType};
 pub use naming::split_name_version;
 pub use problem::{Located, Location, Problem, Problems, Severity, Span};
 pub use recipe::{Network, ReadOutcome, Recipe, Target};
+pub use suggest::likeliest;
 pub use summary::{CopySummary, Summary};

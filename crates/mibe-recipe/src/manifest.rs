@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::dialect::Assignment;
+use crate::codes::Code;
+use crate::dialect::{Assignment, Written};
+use crate::metadata::Metadata;
 use crate::naming::{
     NAME_LENGTH, VERSION_LENGTH, is_name_char, is_version_char, split_name_version,
 };
-use crate::problem::{Collector, Located, Problem, Severity};
+use crate::problem::{Collector, Located, Problem};
 use crate::recipe::{Network, Recipe};
 use crate::suggest::nearest;
 use crate::target;
 
 /// Every key that a manifest may have, beside the networks that `networks` names.
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "name",
     "version",
     "description",
@@ -41,6 +43,9 @@ const KEYS: &[&str] = &[
     "os",
     "type",
     "metadata",
+    "customer_metadata",
+    "internal_metadata",
+    "requirements",
 ];
 
 /// Longest of the values that no rule bounds.
@@ -59,8 +64,13 @@ impl Fields {
 }
 
 /// Makes typed fields of assignments; `None` when the image would have no name or version.
-pub(crate) fn interpret(assignments: Vec<Assignment>, problems: &mut Collector) -> Option<Fields> {
+pub(crate) fn interpret(
+    assignments: Vec<Assignment>,
+    file: &Utf8Path,
+    problems: &mut Collector,
+) -> Option<Fields> {
     let mut keys = Keys {
+        file: file.to_owned(),
         doubtful: problems.has_errors(),
         values: last_ones(assignments, problems),
         problems,
@@ -76,7 +86,7 @@ pub(crate) fn interpret(assignments: Vec<Assignment>, problems: &mut Collector) 
     );
     let brand = keys.text("brand");
     let recipe = Recipe {
-        directory: camino::Utf8PathBuf::new(),
+        directory: Utf8PathBuf::new(),
         description: keys.description(),
         organization: keys.text("organization"),
         brand,
@@ -97,6 +107,9 @@ pub(crate) fn interpret(assignments: Vec<Assignment>, problems: &mut Collector) 
         kernel_version: keys.kernel_version(),
         min_platform: keys.min_platform(),
         compression: keys.compression(),
+        customer_metadata: keys.metadata("customer_metadata"),
+        internal_metadata: keys.metadata("internal_metadata"),
+        requirements: keys.requirements(),
         target,
         packages: Vec::new(),
         delete_packages: Vec::new(),
@@ -119,8 +132,7 @@ fn last_ones(
     for assignment in assignments {
         if let Some(earlier) = values.get(&assignment.key.value) {
             problems.push(assignment.key.problem(
-                Severity::Warning,
-                "duplicate-key",
+                Code::DuplicateKey,
                 format!(
                     "`{}` is given a second time; the value of line {} is lost",
                     assignment.key.value, earlier.key.location.line
@@ -134,6 +146,8 @@ fn last_ones(
 }
 
 pub(crate) struct Keys<'a> {
+    /// The manifest that a missing key belongs into.
+    file: Utf8PathBuf,
     /// What has not been asked for yet.
     values: BTreeMap<String, Assignment>,
     /// Whether lines could not be read: what is missing may stand there.
@@ -142,32 +156,22 @@ pub(crate) struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    pub(crate) fn error(
+    /// Adds a problem at the place of a value.
+    pub(crate) fn tell(
         &mut self,
         value: &Located<String>,
-        code: &'static str,
+        code: Code,
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.problems
-            .push(value.problem(Severity::Error, code, message, advice));
-    }
-
-    pub(crate) fn warn(
-        &mut self,
-        value: &Located<String>,
-        code: &'static str,
-        message: impl Into<String>,
-        advice: impl Into<String>,
-    ) {
-        self.problems
-            .push(value.problem(Severity::Warning, code, message, advice));
+        self.problems.push(value.problem(code, message, advice));
     }
 
     /// The value of a key that stays, if it has one that is not empty.
     pub(crate) fn take(&self, key: &str) -> Option<Located<String>> {
         let value = &self.values.get(key)?.value;
-        (!value.value.trim().is_empty()).then(|| value.clone())
+        let text = value.text()?;
+        (!text.trim().is_empty()).then(|| value.with(text.to_owned()))
     }
 
     /// The value of a key whose only rule is its length.
@@ -186,10 +190,38 @@ impl Keys<'_> {
         if length > most {
             let message =
                 format!("`{key}` has {length} characters, of which an image takes {most}");
-            self.error(&value, "too-long", message, "shorten it");
+            self.tell(&value, Code::TooLong, message, "shorten it");
             return None;
         }
         Some(value)
+    }
+
+    /// How to add a key to the manifest.
+    fn example(&self, key: &str, value: &str) -> String {
+        if self.file.extension() == Some("json") {
+            format!("add \"{key}\": \"{value}\"")
+        } else {
+            format!("add a line {key}=\"{value}\"")
+        }
+    }
+
+    fn metadata(&self, key: &str) -> Vec<Metadata> {
+        match self
+            .values
+            .get(key)
+            .map(|assignment| &assignment.value.value)
+        {
+            Some(Written::Metadata(entries)) => entries.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn requirements(&self) -> Option<Located<serde_json::Map<String, serde_json::Value>>> {
+        let value = &self.values.get("requirements")?.value;
+        match &value.value {
+            Written::Requirements(requirements) => Some(value.with(requirements.clone())),
+            _ => None,
+        }
     }
 
     fn name_and_version(&mut self) -> (Option<Located<String>>, Option<Located<String>>) {
@@ -200,12 +232,12 @@ impl Keys<'_> {
             if self.doubtful {
                 return (None, version);
             }
+            let advice = self.example("name", "example");
             self.problems.push(Problem::of_file(
-                Severity::Error,
-                "missing-name",
-                "manifest",
+                Code::MissingName,
+                self.file.clone(),
                 "the image has no name",
-                "add a line name=\"…\"",
+                advice,
             ));
             return (None, version);
         };
@@ -215,9 +247,9 @@ impl Keys<'_> {
                     "the name ends with the version: the image will be called {}-{}",
                     name.value, version.value
                 );
-                self.warn(
+                self.tell(
                     &name,
-                    "version-in-name",
+                    Code::VersionInName,
                     message,
                     "leave the version out of the name",
                 );
@@ -229,11 +261,12 @@ impl Keys<'_> {
                 self.name(name);
                 return (None, None);
             }
-            self.error(
+            let advice = self.example("version", "1.0.0");
+            self.tell(
                 &name,
-                "missing-version",
+                Code::MissingVersion,
                 format!("the image has no version: there is no `version`, and the name `{}` ends with none", name.value),
-                "add a line version=\"1.0.0\"",
+                advice,
             );
             self.name(name);
             return (None, None);
@@ -246,9 +279,9 @@ impl Keys<'_> {
         let name = self.bounded(name, "name", NAME_LENGTH)?;
         if let Some(bad) = name.value.chars().find(|&c| !is_name_char(c)) {
             let message = format!("`{bad}` can't be in an image's name");
-            self.error(
+            self.tell(
                 &name,
-                "bad-name",
+                Code::BadName,
                 message,
                 "use letters, digits and . _ / - and blanks",
             );
@@ -261,9 +294,9 @@ impl Keys<'_> {
         let version = self.bounded(version, "version", VERSION_LENGTH)?;
         if let Some(bad) = version.value.chars().find(|&c| !is_version_char(c)) {
             let message = format!("`{bad}` can't be in an image's version");
-            self.error(
+            self.tell(
                 &version,
-                "bad-version",
+                Code::BadVersion,
                 message,
                 "use letters, digits and . _ / + -",
             );
@@ -278,9 +311,9 @@ impl Keys<'_> {
         if let (Some(one), Some(other)) = (&one, &other)
             && one.value != other.value
         {
-            self.error(
+            self.tell(
                 other,
-                "contradiction",
+                Code::Contradiction,
                 format!(
                     "`imageuuid` and `manifest_uuid` (line {}) name different images",
                     one.location.line
@@ -304,9 +337,9 @@ impl Keys<'_> {
                     "`{}` is no name of a network interface",
                     name.escape_debug()
                 );
-                self.error(
+                self.tell(
                     &name,
-                    "bad-network",
+                    Code::BadNetwork,
                     message,
                     "write networks=\"net0 net1\" and net0=\"public\"",
                 );
@@ -314,15 +347,20 @@ impl Keys<'_> {
             }
             if networks.iter().any(|other| other.name == name.value) {
                 let message = format!("the network `{}` is named twice", name.value);
-                self.warn(&name, "duplicate-network", message, "remove one of the two");
+                self.tell(
+                    &name,
+                    Code::DuplicateNetwork,
+                    message,
+                    "remove one of the two",
+                );
                 continue;
             }
             let description = self.text(&name).map(|text| text.value);
             if description.is_none() {
                 let message = format!("nothing says what the network `{}` is for", name.value);
-                self.warn(
+                self.tell(
                     &name,
-                    "missing-network",
+                    Code::MissingNetwork,
                     message,
                     format!("add a line {}=\"public\"", name.value),
                 );
@@ -342,16 +380,28 @@ impl Keys<'_> {
             && least.value > most.value
         {
             self.problems.push(most.problem(
-                Severity::Error,
-                "contradiction",
+                Code::Contradiction,
                 format!("`maxram` is below `minram` (line {})", least.location.line),
                 "change one of the two",
             ));
         }
+        for internal in &recipe.internal_metadata {
+            let same = |customer: &&Metadata| customer.key.value == internal.key.value;
+            if let Some(customer) = recipe.customer_metadata.iter().find(same) {
+                self.problems.push(internal.key.problem(
+                    Code::MetadataBoth,
+                    format!(
+                        "`{}` stands in customer_metadata too (line {})",
+                        internal.key.value, customer.key.location.line
+                    ),
+                    "remove one of the two",
+                ));
+            }
+        }
         if let Some(value) = self.take("metadata") {
-            self.warn(
+            self.tell(
                 &value,
-                "unused-key",
+                Code::UnusedKey,
                 "`metadata` is not used",
                 "metadata belongs to machines; remove the line",
             );
@@ -374,9 +424,9 @@ impl Keys<'_> {
                 .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
             {
                 let message = format!("`{}` is not used: `networks` does not name it", key.value);
-                self.warn(
+                self.tell(
                     &key,
-                    "unused-key",
+                    Code::UnusedKey,
                     message,
                     format!("add a line networks=\"{}\"", key.value),
                 );
@@ -386,9 +436,9 @@ impl Keys<'_> {
                 || "remove the line, or see the table of keys in README.md".to_owned(),
                 |known| format!("did you mean `{known}`?"),
             );
-            self.warn(
+            self.tell(
                 &key,
-                "unknown-key",
+                Code::UnknownKey,
                 format!("no such key: `{}`", key.value),
                 advice,
             );

@@ -12,7 +12,7 @@ fn read(text: &str) -> (Option<Recipe>, Vec<String>) {
         },
         &mut problems,
     );
-    let fields = interpret(assignments, &mut problems);
+    let fields = interpret(assignments, "manifest".into(), &mut problems);
     let problems = problems.finish();
     assert!(problems.iter().all(|problem| !problem.advice.is_empty()));
     (

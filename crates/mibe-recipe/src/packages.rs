@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::problem::{Collector, Located, Severity, Source, Span};
+use crate::codes::Code;
+use crate::problem::{Collector, Located, Source, Span};
 
 /// Longest entry, in bytes: URLs are the long ones.
 const ENTRY_LENGTH: usize = 1024;
@@ -49,14 +50,13 @@ pub(crate) fn parse(source: Source<'_>, problems: &mut Collector) -> Vec<Located
             at += length;
             let place = source.located((), span, number, start);
             if let Some((code, message, advice)) = wrong_with(token) {
-                problems.push(place.problem(Severity::Error, code, message, advice));
+                problems.push(place.problem(code, message, advice));
                 break;
             }
             let token = String::from_utf8_lossy(token).into_owned();
             if let Some(first) = &first {
                 problems.push(place.problem(
-                    Severity::Warning,
-                    "several-packages",
+                    Code::SeveralPackages,
                     format!("`{token}` stands on the same line as `{first}`"),
                     "write one package a line",
                 ));
@@ -64,8 +64,7 @@ pub(crate) fn parse(source: Source<'_>, problems: &mut Collector) -> Vec<Located
             first.get_or_insert_with(|| token.clone());
             if let Some(other) = seen.get(&token) {
                 problems.push(place.problem(
-                    Severity::Warning,
-                    "duplicate-package",
+                    Code::DuplicatePackage,
                     format!("`{token}` is listed already, on line {other}"),
                     "remove one of the two",
                 ));
@@ -85,28 +84,28 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// Why an entry must not reach a package manager, or nothing.
-fn wrong_with(token: &[u8]) -> Option<(&'static str, String, &'static str)> {
+fn wrong_with(token: &[u8]) -> Option<(Code, String, &'static str)> {
     let shown = String::from_utf8_lossy(token)
         .escape_debug()
         .take(80)
         .collect::<String>();
     if token.len() > ENTRY_LENGTH {
         return Some((
-            "bad-package",
+            Code::BadPackage,
             format!("an entry of {} bytes", token.len()),
             "write one package a line",
         ));
     }
     if token.starts_with(b"-") {
         return Some((
-            "bad-package",
+            Code::BadPackage,
             format!("`{shown}` would be an option of the package manager"),
             "packages are named without options; what needs one goes into customize",
         ));
     }
     if !token[0].is_ascii_alphanumeric() {
         return Some((
-            "bad-package",
+            Code::BadPackage,
             format!("`{shown}` is no package name: those begin with a letter or a digit"),
             "write a package name or an http(s) URL",
         ));
@@ -114,7 +113,7 @@ fn wrong_with(token: &[u8]) -> Option<(&'static str, String, &'static str)> {
     // apt-get install NAME- removes NAME.
     if token.ends_with(b"-") {
         return Some((
-            "bad-package",
+            Code::BadPackage,
             format!("`{shown}` ends with `-`, which asks apt to remove the package"),
             "to remove a package, list it in delete_packages",
         ));
@@ -124,7 +123,7 @@ fn wrong_with(token: &[u8]) -> Option<(&'static str, String, &'static str)> {
         return None;
     }
     Some((
-        "bad-package",
+        Code::BadPackage,
         format!("`{shown}` holds characters that no package name has"),
         "a name, a version and a URL are of letters, digits and + - . _ : / ~ = < > @ % ,",
     ))

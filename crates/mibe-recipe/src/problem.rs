@@ -6,6 +6,8 @@ use std::ops::Deref;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use crate::codes::Code;
+
 /// Characters of a source line that a [`Location`] keeps for display.
 const TEXT_CHARS: usize = 400;
 
@@ -23,6 +25,18 @@ pub enum Severity {
     Error,
     /// It can, but is likely not what was meant.
     Warning,
+    /// Worth knowing.
+    Info,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        })
+    }
 }
 
 /// A range of bytes of a file, `end` not included.
@@ -80,14 +94,13 @@ impl<T> Located<T> {
     /// A problem at this place.
     pub fn problem(
         &self,
-        severity: Severity,
-        code: &'static str,
+        code: Code,
         message: impl Into<String>,
         advice: impl Into<String>,
     ) -> Problem {
         Problem {
             code,
-            severity,
+            severity: code.severity(),
             file: self.file.clone(),
             location: Some(self.location.clone()),
             message: message.into(),
@@ -107,9 +120,9 @@ impl<T> Deref for Located<T> {
 /// One thing that is wrong with a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// A short name that stays the same between versions ("unclosed-quote").
-    pub code: &'static str,
-    /// Whether it stops the build.
+    /// A short name that stays the same between versions (Code::UnclosedQuote).
+    pub code: Code,
+    /// Whether it stops the build; that of its kind.
     pub severity: Severity,
     /// The file, relative to the repository; empty for the repository itself.
     pub file: Utf8PathBuf,
@@ -124,20 +137,33 @@ pub struct Problem {
 impl Problem {
     /// A problem with a file as a whole.
     pub fn of_file(
-        severity: Severity,
-        code: &'static str,
+        code: Code,
         file: impl Into<Utf8PathBuf>,
         message: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
         Self {
             code,
-            severity,
+            severity: code.severity(),
             file: file.into(),
             location: None,
             message: message.into(),
             advice: advice.into(),
         }
+    }
+
+    /// A problem at `span` of a text.
+    pub fn in_text(
+        code: Code,
+        file: &Utf8Path,
+        text: &[u8],
+        span: Span,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Source { file, bytes: text }
+            .locate((), span)
+            .problem(code, message, advice)
     }
 
     /// Whether it stops the build.
@@ -156,11 +182,7 @@ impl fmt::Display for Problem {
             }
             out.write_str(": ")?;
         }
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        write!(out, "{severity}: {}", self.message)
+        write!(out, "{}: {}", self.severity, self.message)
     }
 }
 
@@ -229,8 +251,7 @@ impl Collector {
         });
         if self.left_out > 0 {
             self.problems.push(Problem::of_file(
-                Severity::Warning,
-                "more-problems",
+                Code::MoreProblems,
                 "",
                 format!("{} more problems are not shown", self.left_out),
                 "mend the ones shown, then try again",
@@ -263,6 +284,25 @@ impl Source<'_> {
             column: 1 + String::from_utf8_lossy(before).chars().count() as u32,
             text: shown.chars().take(TEXT_CHARS).collect(),
         }
+    }
+
+    /// The value at its place, found by counting lines: for those who don't know it.
+    pub(crate) fn locate<T>(&self, value: T, span: Span) -> Located<T> {
+        let before = &self.bytes[..span.start.min(self.bytes.len())];
+        let line_start = before
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let line = before.split(|&byte| byte == b'\n').count() as u32;
+        let end = self.bytes[span.start.min(self.bytes.len())..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(self.bytes.len(), |length| span.start + length);
+        let span = Span {
+            start: span.start,
+            end: span.end.min(end).max(span.start),
+        };
+        self.located(value, span, line, line_start)
     }
 
     pub(crate) fn located<T>(

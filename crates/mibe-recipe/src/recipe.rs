@@ -2,11 +2,16 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use crate::both;
+use crate::codes::Code;
 use crate::copy::{self, CopyEntry};
-use crate::dialect::shell;
+use crate::dialect::json_manifest::{self, Contents};
+use crate::dialect::{shell, structure};
 use crate::files::{Customize, Folder};
-use crate::manifest;
+use crate::manifest::{self, Fields};
+use crate::metadata::Metadata;
 use crate::packages;
 use crate::problem::{Collector, Located, Problem, Problems, Severity, Source};
 
@@ -80,6 +85,12 @@ pub struct Recipe {
     pub min_platform: Option<Located<String>>,
     /// `gzip` or `none`.
     pub compression: Option<Located<String>>,
+    /// What machines of the image may be told, by whoever owns them.
+    pub customer_metadata: Vec<Metadata>,
+    /// What machines of the image may be told, by the operator only.
+    pub internal_metadata: Vec<Metadata>,
+    /// `requirements` of the image manifest as the recipe has it; the keys above stand over it.
+    pub requirements: Option<Located<Map<String, Value>>>,
     /// What the recipe makes, where it says so; the base decides otherwise.
     pub target: Option<Located<Target>>,
     /// Packages to install, in order, none twice.
@@ -110,51 +121,12 @@ impl Recipe {
     ///
     /// All errors of all its files, with the warnings; at least one error.
     pub fn read(directory: &Utf8Path) -> Result<ReadOutcome, Problems> {
-        let folder = Folder::open(directory)?;
-        if let Some(problem) = not_a_repository(&folder, directory) {
-            return Err(Problems(vec![problem]));
-        }
         let mut problems = Collector::default();
-        let fields = folder.manifest(&mut problems).and_then(|contents| {
-            let source = Source {
-                file: "manifest".into(),
-                bytes: &contents.bytes,
-            };
-            let assignments = shell::parse(source, &mut problems);
-            manifest::interpret(assignments, &mut problems)
-        });
-        let mut list = |name: &str| {
-            let contents = folder.list(name, &mut problems);
-            contents.map_or_else(Vec::new, |contents| {
-                packages::parse(
-                    Source {
-                        file: name.into(),
-                        bytes: &contents.bytes,
-                    },
-                    &mut problems,
-                )
-            })
-        };
-        let packages = list("packages");
-        let delete_packages = list("delete_packages");
-        let motd = folder
-            .text("motd", &mut problems)
-            .map(|contents| contents.bytes);
-        let customize = folder.customize(&mut problems);
-        let copy = read_copy(&folder, &mut problems);
-        unread_files(&folder, &copy, &mut problems);
-        let recipe = fields.map(|fields| {
-            let mut recipe = fields.into_recipe(directory);
-            recipe.packages = packages;
-            recipe.delete_packages = delete_packages;
-            recipe.motd = motd;
-            recipe.customize = customize;
-            recipe.copy = copy;
-            recipe
-        });
+        let parts = Parts::read(directory, &mut problems)?;
         let failed = problems.has_errors();
-        let problems = problems.finish();
-        match recipe {
+        let mut problems = problems.finish();
+        problems.retain(|problem| problem.severity != Severity::Info);
+        match parts.into_recipe() {
             Some(recipe) if !failed => Ok(ReadOutcome {
                 recipe,
                 warnings: problems,
@@ -169,27 +141,124 @@ impl Recipe {
     }
 }
 
+/// What was read of a repository, whether it can be built or not.
+pub(crate) struct Parts {
+    /// What the manifest says, without the files beside it.
+    pub(crate) recipe: Option<Recipe>,
+    pub(crate) packages: Vec<Located<String>>,
+    pub(crate) delete_packages: Vec<Located<String>>,
+    pub(crate) motd: Option<Vec<u8>>,
+    pub(crate) customize: Option<Customize>,
+    pub(crate) copy: Vec<CopyEntry>,
+}
+
+impl Parts {
+    /// Reads all files of a repository.
+    ///
+    /// # Errors
+    ///
+    /// The folder is no build repository.
+    pub(crate) fn read(directory: &Utf8Path, problems: &mut Collector) -> Result<Self, Problems> {
+        let folder = Folder::open(directory)?;
+        if let Some(problem) = not_a_repository(&folder, directory) {
+            return Err(Problems(vec![problem]));
+        }
+        let recipe = read_manifests(&folder, problems).map(|fields| fields.into_recipe(directory));
+        let mut list = |name: &str| {
+            let contents = folder.list(name, problems);
+            contents.map_or_else(Vec::new, |contents| {
+                let source = Source {
+                    file: name.into(),
+                    bytes: &contents.bytes,
+                };
+                packages::parse(source, problems)
+            })
+        };
+        let packages = list("packages");
+        let delete_packages = list("delete_packages");
+        let motd = folder.text("motd", problems).map(|contents| contents.bytes);
+        let customize = folder.customize(problems);
+        let copy = read_copy(&folder, problems);
+        unread_files(&folder, &copy, problems);
+        Ok(Self {
+            recipe,
+            packages,
+            delete_packages,
+            motd,
+            customize,
+            copy,
+        })
+    }
+
+    /// All of it as one recipe.
+    pub(crate) fn into_recipe(self) -> Option<Recipe> {
+        Some(Recipe {
+            packages: self.packages,
+            delete_packages: self.delete_packages,
+            motd: self.motd,
+            customize: self.customize,
+            copy: self.copy,
+            ..self.recipe?
+        })
+    }
+}
+
+/// What one manifest, or both together, say.
+fn read_manifests(folder: &Folder<'_>, problems: &mut Collector) -> Option<Fields> {
+    let json_contents = folder.manifest("manifest.json", problems);
+    let json = json_contents.as_ref().map(|contents| {
+        let source = Source {
+            file: "manifest.json".into(),
+            bytes: &contents.bytes,
+        };
+        json_manifest::parse(source, problems)
+    });
+    let shell_contents = folder.manifest("manifest", problems);
+    let shell = shell_contents.as_ref().map(|contents| {
+        let source = Source {
+            file: "manifest".into(),
+            bytes: &contents.bytes,
+        };
+        let mut assignments = shell::parse(source, problems);
+        structure::read_embedded(source, &mut assignments, problems);
+        assignments
+    });
+    if let Some(Contents::Payload(sign)) = json {
+        let what = format!("is a payload of `vmadm create` (it has `{sign}`), not a manifest");
+        let (code, advice) = if folder.has("manifest") {
+            (Code::VmadmPayloadBeside, "rename it to vm.json")
+        } else {
+            (
+                Code::VmadmPayload,
+                "rename it to vm.json, and add a manifest with name and version",
+            )
+        };
+        problems.push(Problem::of_file(code, "manifest.json", what, advice));
+    }
+    match (shell, json) {
+        (Some(shell), Some(Contents::Manifest(json))) => {
+            let merged = both::merge(shell, json, problems);
+            manifest::interpret(merged, "manifest.json".into(), problems)
+        }
+        (Some(shell), _) => manifest::interpret(shell, "manifest".into(), problems),
+        (None, Some(Contents::Manifest(json))) => {
+            manifest::interpret(json, "manifest.json".into(), problems)
+        }
+        (None, _) => None,
+    }
+}
+
 /// Tells folders that are no build repository from ones with a mistake in them.
 fn not_a_repository(folder: &Folder<'_>, directory: &Utf8Path) -> Option<Problem> {
-    if folder.has("manifest") {
+    if folder.has("manifest") || folder.has("manifest.json") {
         return None;
     }
-    let error = |code, message: String, advice: &str| {
-        Some(Problem::of_file(Severity::Error, code, "", message, advice))
-    };
-    if folder.has("manifest.json") {
-        return error(
-            "json-manifest",
-            format!(
-                "{directory} has a manifest.json and no manifest, and manifest.json can't be read yet"
-            ),
-            "write its name, version, description, homepage and base as key=\"value\" lines into a file manifest",
-        );
-    }
+    let error =
+        |code, message: String, advice: &str| Some(Problem::of_file(code, "", message, advice));
     for foreign in ["create-image", "ks.cfg", "sdc-vmtools"] {
         if folder.has(foreign) {
             return error(
-                "not-a-repository",
+                Code::NotARepository,
                 format!(
                     "{directory} is not a build repository: it has {foreign} and no manifest, as folders have that make images from installers"
                 ),
@@ -202,13 +271,13 @@ fn not_a_repository(folder: &Folder<'_>, directory: &Utf8Path) -> Option<Problem
         .any(|name| folder.has(name))
     {
         return error(
-            "missing-manifest",
+            Code::MissingManifest,
             format!("{directory} has no manifest"),
             "add a file manifest with at least name=\"…\" and version=\"…\"",
         );
     }
     error(
-        "not-a-repository",
+        Code::NotARepository,
         format!(
             "{directory} is not a build repository: it has none of manifest, packages, customize, copy/, motd"
         ),
@@ -222,8 +291,7 @@ fn read_copy(folder: &Folder<'_>, problems: &mut Collector) -> Vec<CopyEntry> {
         Ok(metadata) if metadata.is_dir() => copy::walk(top.as_std_path(), problems),
         Ok(_) => {
             problems.push(Problem::of_file(
-                Severity::Error,
-                "not-a-folder",
+                Code::NotAFolder,
                 "copy",
                 "is not a folder",
                 "make it a folder with the files to lay over the image's root",
@@ -233,8 +301,7 @@ fn read_copy(folder: &Folder<'_>, problems: &mut Collector) -> Vec<CopyEntry> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
             problems.push(Problem::of_file(
-                Severity::Error,
-                "unreadable",
+                Code::Unreadable,
                 "copy",
                 format!("can't be read: {error}"),
                 "make it readable for the user who builds",
@@ -247,25 +314,11 @@ fn read_copy(folder: &Folder<'_>, problems: &mut Collector) -> Vec<CopyEntry> {
 /// Warns of files that people may believe to be used.
 fn unread_files(folder: &Folder<'_>, copy: &[CopyEntry], problems: &mut Collector) {
     let mut warn = |code, file: &str, message: &str, advice: &str| {
-        problems.push(Problem::of_file(
-            Severity::Warning,
-            code,
-            file,
-            message,
-            advice,
-        ));
+        problems.push(Problem::of_file(code, file, message, advice));
     };
-    if folder.has("manifest.json") {
-        warn(
-            "json-manifest",
-            "manifest.json",
-            "is not read: the file manifest beside it is",
-            "see that both say the same",
-        );
-    }
     if folder.has("copy.tar") {
         warn(
-            "unread-file",
+            Code::UnreadFile,
             "copy.tar",
             "is not read",
             "unpack it into copy/",
@@ -274,7 +327,7 @@ fn unread_files(folder: &Folder<'_>, copy: &[CopyEntry], problems: &mut Collecto
     let path = std::path::Path::new("root/customize");
     if copy.iter().any(|entry| entry.path == path) {
         warn(
-            "hidden-by-customize",
+            Code::HiddenByCustomize,
             "copy/root/customize",
             "will not be in the image: the customize script takes its place and is removed after its run",
             "give the file another name",

@@ -1,5 +1,31 @@
 //! "Did you mean …?"
 
+/// Those of `known` that `word` may have been to be, the likeliest first, at most `most` of them.
+pub fn likeliest<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    most: usize,
+) -> Vec<&'a str> {
+    if word.len() > 64 {
+        return Vec::new();
+    }
+    let word = word.to_ascii_lowercase();
+    let mut near: Vec<(usize, &str)> = known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= 256)
+        .filter_map(|candidate| {
+            let lower = candidate.to_ascii_lowercase();
+            let within = !word.is_empty() && (lower.contains(&word) || word.contains(&lower));
+            let distance = distance(&word, &lower);
+            (within || distance <= (candidate.len() / 3).clamp(1, 4))
+                .then_some((distance, candidate))
+        })
+        .collect();
+    near.sort_unstable();
+    near.truncate(most);
+    near.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
 /// The one of `known` that `word` most likely was to be, if any is near.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A word longer than any key by that much is near to none, and would cost time.

@@ -8,8 +8,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::codes::Code;
 use crate::copy::EntryKind;
-use crate::problem::{Located, Problem, Problems, Severity};
+use crate::metadata::{Metadata, MetadataSummary};
+use crate::problem::{Located, Problem, Problems};
 use crate::recipe::{Network, Recipe, Target};
 
 /// Changed whenever the digest of an unchanged repository would change.
@@ -85,6 +87,15 @@ pub struct Summary {
     /// Compression of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
+    /// What machines may be told by their owner.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub customer_metadata: Vec<MetadataSummary>,
+    /// What machines may be told by the operator.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub internal_metadata: Vec<MetadataSummary>,
+    /// Requirements as the manifest has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<serde_json::Map<String, serde_json::Value>>,
     /// Packages to remove.
     pub delete_packages: Vec<String>,
     /// Packages to install.
@@ -156,6 +167,17 @@ impl Recipe {
             kernel_version: value(self.kernel_version.as_ref()),
             min_platform: value(self.min_platform.as_ref()),
             compression: value(self.compression.as_ref()),
+            customer_metadata: self
+                .customer_metadata
+                .iter()
+                .map(Metadata::summary)
+                .collect(),
+            internal_metadata: self
+                .internal_metadata
+                .iter()
+                .map(Metadata::summary)
+                .collect(),
+            requirements: value(self.requirements.as_ref()),
             delete_packages: values(&self.delete_packages),
             packages: values(&self.packages),
             copy,
@@ -185,8 +207,7 @@ impl Recipe {
         field(DIGEST_VERSION);
         let summary = serde_json::to_vec(&self.summary()).map_err(|error| {
             Problems::one(Problem::of_file(
-                Severity::Error,
-                "internal",
+                Code::Internal,
                 "",
                 format!("the recipe can't be written as JSON: {error}"),
                 "report this as a fault of mibe",
@@ -204,8 +225,7 @@ impl Recipe {
             let path = &entry.path;
             digest_entry(&mut digest, &self.directory, entry, &mut buffer).map_err(|error| {
                 Problems::one(Problem::of_file(
-                    Severity::Error,
-                    "unreadable",
+                    Code::Unreadable,
                     format!("copy/{}", path.to_string_lossy().escape_debug()),
                     format!("can't be read: {error}"),
                     "let nothing change the repository while it is built, and try again",

@@ -1,6 +1,7 @@
 //! Which kind of machine `type`, `brand` and `os` speak of.
 
-use crate::problem::{Collector, Located, Severity};
+use crate::codes::Code;
+use crate::problem::{Collector, Located};
 use crate::recipe::Target;
 
 /// The machines that a key's value leaves possible; the first is what it means alone.
@@ -36,8 +37,7 @@ pub(crate) fn decide(
                 _ => "write linux, smartos, illumos, bsd, windows or other",
             };
             problems.push(value.problem(
-                Severity::Error,
-                "bad-target",
+                Code::BadTarget,
                 format!("`{key}` can't be `{shown}`"),
                 advice,
             ));
@@ -51,8 +51,7 @@ pub(crate) fn decide(
             Some((earlier_key, earlier)) => {
                 if !earlier.value.iter().any(|target| means.contains(target)) {
                     problems.push(value.problem(
-                        Severity::Error,
-                        "contradiction",
+                        Code::Contradiction,
                         format!(
                             "`{key}` and `{earlier_key}` (line {}) speak of different machines",
                             earlier.location.line

@@ -1,5 +1,6 @@
 //! The rules of single values: each is checked where it stands, and typed.
 
+use crate::codes::Code;
 use crate::manifest::{Keys, TEXT_LENGTH};
 use crate::naming::is_uuid;
 use crate::problem::Located;
@@ -27,9 +28,9 @@ impl Keys<'_> {
             })
             .map(|scheme| &value[scheme.len()..]);
         if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
-            self.error(
+            self.tell(
                 &value,
-                "bad-homepage",
+                Code::BadHomepage,
                 "the homepage is not an http or https URL, and image servers refuse such an image",
                 "write it as https://…",
             );
@@ -49,15 +50,15 @@ impl Keys<'_> {
                 && name.len() <= 32;
             if !good {
                 let message = format!("`{}` is no user name", name.escape_debug());
-                self.error(
+                self.tell(
                     &user,
-                    "bad-user",
+                    Code::BadUser,
                     message,
                     "write user names with blanks between them: users=\"root admin\"",
                 );
             } else if users.iter().any(|other| other.value == *name) {
                 let message = format!("the user `{name}` is named twice");
-                self.warn(&user, "duplicate-user", message, "remove one of the two");
+                self.tell(&user, Code::DuplicateUser, message, "remove one of the two");
             } else {
                 users.push(user);
             }
@@ -81,9 +82,9 @@ impl Keys<'_> {
             "true" => Some(value.with(true)),
             "false" => Some(value.with(false)),
             _ => {
-                self.error(
+                self.tell(
                     &value,
-                    "bad-boolean",
+                    Code::BadBoolean,
                     "`lbaas` is neither true nor false",
                     "write lbaas=true or leave it out",
                 );
@@ -109,9 +110,9 @@ impl Keys<'_> {
                 "the base looks like a UUID, but has {} characters and not 36, or its dashes elsewhere",
                 value.len()
             );
-            self.error(
+            self.tell(
                 &value,
-                "bad-uuid",
+                Code::BadUuid,
                 message,
                 "copy it again from `imgadm list` or the image's page",
             );
@@ -131,9 +132,9 @@ impl Keys<'_> {
             Ok(mebibytes) if digits && mebibytes > 0 => Some(value.with(mebibytes)),
             _ => {
                 let message = format!("`{key}` is not a whole number of MiB");
-                self.error(
+                self.tell(
                     &value,
-                    "bad-number",
+                    Code::BadNumber,
                     message,
                     format!("write {key}=512 for 512 MiB"),
                 );
@@ -149,9 +150,9 @@ impl Keys<'_> {
             return Some(value.with(lower));
         }
         let message = format!("`{key}` is not a UUID");
-        self.error(
+        self.tell(
             &value,
-            "bad-uuid",
+            Code::BadUuid,
             message,
             "a UUID is 36 characters: 208f9314-29cf-4bec-9d8b-c0697d00c929",
         );
@@ -167,9 +168,9 @@ impl Keys<'_> {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
         if !good {
-            self.error(
+            self.tell(
                 &value,
-                "bad-kernel-version",
+                Code::BadKernelVersion,
                 "this is no version of a Linux kernel",
                 "write it as kernel_version=\"5.10.0\"",
             );
@@ -196,9 +197,9 @@ impl Keys<'_> {
             && number(11..13) < Some(60)
             && number(13..15) < Some(60);
         if !good {
-            self.error(
+            self.tell(
                 &value,
-                "bad-platform",
+                Code::BadPlatform,
                 "this is no version of a SmartOS platform",
                 "write the time that `uname -v` shows on it: min_platform=\"20220407T001427Z\"",
             );
@@ -217,9 +218,9 @@ impl Keys<'_> {
                     "the compression `{}` can't be written",
                     other.escape_debug()
                 );
-                self.error(
+                self.tell(
                     &value,
-                    "bad-compression",
+                    Code::BadCompression,
                     message,
                     "write compression=gzip, which every server takes, or none",
                 );

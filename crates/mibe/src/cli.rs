@@ -26,6 +26,10 @@ pub struct Cli {
 pub enum Command {
     /// Build images from build repositories
     Build(Build),
+    /// Tell all that can be known of build repositories without building them
+    Check(Check),
+    /// Write a manifest of either dialect as the other
+    Convert(Convert),
     /// Look into images, compare, verify, unpack and flatten them
     #[command(subcommand)]
     Image(ImageCommand),
@@ -111,6 +115,54 @@ pub struct Build {
     /// Show what scripts print as they print it
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Tell all that can be known of build repositories without building them.
+///
+/// Each REPO is a folder or the name of one in the home's repos/; without any, the current folder is checked. Nothing of a repository
+/// is run. Exit status 1 when there is an error.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Build repositories
+    #[arg(value_name = "REPO")]
+    pub repos: Vec<PathBuf>,
+    /// A JSON object a repository
+    #[arg(long)]
+    pub json: bool,
+    /// Exit status 1 for warnings, too
+    #[arg(long)]
+    pub strict: bool,
+    /// Tell of a kind of finding by its name (unclosed-quote, say), or of all
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["repos", "json", "strict"])]
+    pub explain: Option<String>,
+}
+
+/// Write a manifest of either dialect as the other, nothing lost.
+///
+/// `manifest` becomes `manifest.json`, or the other way round. The one that is read stays as it is.
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// The build repository
+    #[arg(value_name = "REPO")]
+    pub repo: PathBuf,
+    /// What to write, where both are there
+    #[arg(long, value_enum)]
+    pub to: Option<DialectName>,
+    /// Replace a manifest that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print it instead
+    #[arg(long)]
+    pub stdout: bool,
+}
+
+/// Dialects of manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DialectName {
+    /// manifest, shell assignments
+    Shell,
+    /// manifest.json
+    Json,
 }
 
 /// Look into images.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use mibe_build::{Blame, BuildError};
+use mibe_home::HomeError;
 use mibe_recipe::Problem;
 
 use crate::output::plain;
@@ -113,6 +114,26 @@ impl CommandError {
             "output": self.0.output.as_ref().map(|(tail, _)| tail),
             "log": self.0.output.as_ref().map(|(_, log)| log),
         })
+    }
+}
+
+impl From<HomeError> for CommandError {
+    fn from(error: HomeError) -> Self {
+        let hints = error.hints();
+        let message = error.to_string();
+        let (kind, problems) = match error {
+            HomeError::Settings { problems, .. } => (Kind::Usage, problems),
+            HomeError::Io { .. } => (Kind::Failed, Vec::new()),
+            _ => (Kind::Usage, Vec::new()),
+        };
+        Self(Box::new(Details {
+            kind,
+            message,
+            causes: Vec::new(),
+            problems,
+            output: None,
+            hints,
+        }))
     }
 }
 

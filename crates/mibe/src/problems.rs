@@ -9,6 +9,15 @@ use crate::output::plain;
 
 /// Every problem as text, one after the other; empty if there is none.
 pub fn render(problems: &[Problem]) -> String {
+    render_all(problems, false)
+}
+
+/// The same with why each of them matters.
+pub fn render_with_reasons(problems: &[Problem]) -> String {
+    render_all(problems, true)
+}
+
+fn render_all(problems: &[Problem], reasons: bool) -> String {
     let theme = if std::env::var_os("NO_COLOR").is_some()
         || !std::io::IsTerminal::is_terminal(&std::io::stderr())
     {
@@ -21,30 +30,41 @@ pub fn render(problems: &[Problem]) -> String {
     for problem in problems {
         let mut one = String::new();
         // Writing to a String cannot fail.
-        let _ = handler.render_report(&mut one, report(problem).as_ref());
+        let _ = handler.render_report(&mut one, report(problem, reasons).as_ref());
         text.push_str(one.trim_end());
         text.push_str("\n\n");
     }
     text
 }
 
-fn report(problem: &Problem) -> Report {
+fn report(problem: &Problem, reasons: bool) -> Report {
     let severity = match problem.severity {
         Severity::Error => miette::Severity::Error,
         Severity::Warning => miette::Severity::Warning,
+        Severity::Info => miette::Severity::Advice,
     };
     let mut message = plain(&problem.message).into_owned();
-    // A problem of the repository as a whole has no file, and names the repository itself.
-    if problem.location.is_none() && !problem.file.as_str().is_empty() {
-        message = format!("{}: {message}", plain(problem.file.as_str()));
+    // A problem of the repository as a whole has no file, and names the repository itself. Lines with secrets are not shown.
+    let shown = problem
+        .location
+        .as_ref()
+        .filter(|place| !place.text.is_empty());
+    if shown.is_none() && !problem.file.as_str().is_empty() {
+        let place = problem.location.as_ref().map_or_else(String::new, |place| {
+            format!(":{}:{}", place.line, place.column)
+        });
+        message = format!("{}{place}: {message}", plain(problem.file.as_str()));
     }
     let mut diagnostic = MietteDiagnostic::new(message)
-        .with_code(problem.code)
+        .with_code(problem.code.name())
         .with_severity(severity);
-    if !problem.advice.is_empty() {
-        diagnostic = diagnostic.with_help(plain(&problem.advice).into_owned());
+    let advice = plain(&problem.advice);
+    if reasons {
+        diagnostic = diagnostic.with_help(format!("{advice}\nwhy: {}", problem.code.why()));
+    } else if !advice.is_empty() {
+        diagnostic = diagnostic.with_help(advice.into_owned());
     }
-    let Some(location) = &problem.location else {
+    let Some(location) = shown else {
         return Report::new(diagnostic);
     };
     // One character stands for one: columns stay true, though bytes may not.

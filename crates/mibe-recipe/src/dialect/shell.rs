@@ -11,8 +11,9 @@
 //! Whatever a shell would have to *do* (expansions, escapes, commands), and whatever spans lines, is an error: no
 //! manifest ever published has it, and a manifest is no place for programs.
 
-use crate::dialect::Assignment;
-use crate::problem::{Collector, Located, Severity, Source, Span};
+use crate::codes::Code;
+use crate::dialect::{Assignment, Written};
+use crate::problem::{Collector, Located, Source, Span};
 
 /// Reads all assignments of `source`, in the order of the file. A line that is
 /// wrong leaves a problem, and what was read of it before the mistake.
@@ -42,7 +43,7 @@ pub(crate) fn parse(source: Source<'_>, problems: &mut Collector) -> Vec<Assignm
         };
         if let Err(wrong) = line.read(&mut assignments) {
             let place: Located<()> = line.located((), wrong.from, wrong.to);
-            problems.push(place.problem(Severity::Error, wrong.code, wrong.message, wrong.advice));
+            problems.push(place.problem(wrong.code, wrong.message, wrong.advice));
         }
         start += length + 1;
         number += 1;
@@ -54,7 +55,7 @@ pub(crate) fn parse(source: Source<'_>, problems: &mut Collector) -> Vec<Assignm
 struct Wrong {
     from: usize,
     to: usize,
-    code: &'static str,
+    code: Code,
     message: String,
     advice: String,
 }
@@ -131,6 +132,7 @@ impl Line<'_> {
             }
             let key = self.key()?;
             let value = self.value(&key)?;
+            let value = value.map(Written::Text);
             assignments.push(Assignment { key, value });
             self.after_value()?;
         }
@@ -148,21 +150,21 @@ impl Line<'_> {
                 b'=' => wrong(
                     from,
                     to,
-                    "missing-key",
+                    Code::MissingKey,
                     "there is no key before this `=`",
                     "write key=\"value\"",
                 ),
                 b';' => wrong(
                     from,
                     to,
-                    "empty-statement",
+                    Code::EmptyStatement,
                     "a `;` with nothing before it",
                     "remove it",
                 ),
                 _ => wrong(
                     from,
                     to,
-                    "not-an-assignment",
+                    Code::NotAnAssignment,
                     format!("{shown} can't begin a line"),
                     "a manifest holds key=\"value\" lines and # comments only",
                 ),
@@ -173,7 +175,7 @@ impl Line<'_> {
                 return Err(wrong(
                     from,
                     after_word,
-                    "bad-key",
+                    Code::BadKey,
                     format!("`{word}` begins with a digit, which a key can't"),
                     "see the table of keys in README.md",
                 ));
@@ -188,7 +190,7 @@ impl Line<'_> {
             return Err(wrong(
                 from,
                 after_word,
-                "shell-command",
+                Code::ShellCommand,
                 format!("`{word}` is a shell command, and a manifest is not run by a shell"),
                 format!("leave `{word}` out: the assignment alone is enough"),
             ));
@@ -199,28 +201,28 @@ impl Line<'_> {
             Some(b'=') => wrong(
                 before_blanks,
                 self.at + 1,
-                "blank-before-equals",
+                Code::BlankBeforeEquals,
                 format!("there must be no blank between `{word}` and `=`"),
                 format!("write {word}=\"…\""),
             ),
             Some(b'+') if before_blanks == self.at => wrong(
                 self.at,
                 self.at + 1,
-                "not-an-assignment",
+                Code::NotAnAssignment,
                 format!("`{word}+=` would add to a value, which a manifest can't"),
                 format!("write the whole value with {word}=\"…\""),
             ),
             Some(b':') => wrong(
                 self.at,
                 self.at + 1,
-                "not-an-assignment",
+                Code::NotAnAssignment,
                 format!("`{word}` is followed by `:` and not by `=`"),
                 format!("write {word}=\"…\""),
             ),
             _ => wrong(
                 from,
                 after_word,
-                "not-an-assignment",
+                Code::NotAnAssignment,
                 format!("`{word}` is not an assignment"),
                 "a manifest holds key=\"value\" lines and # comments only; nothing in it is run",
             ),
@@ -229,7 +231,8 @@ impl Line<'_> {
 
     fn value(&mut self, key: &str) -> Result<Located<String>, Wrong> {
         match self.peek() {
-            Some(quote @ (b'"' | b'\'')) => self.quoted(quote, key),
+            Some(b'"' | b'\'') => self.quoted(key),
+            Some(b'$') if self.text.get(self.at + 1) == Some(&b'\'') => self.quoted(key),
             Some(byte) if is_blank(byte) => {
                 let from = self.at;
                 self.skip(is_blank);
@@ -241,7 +244,7 @@ impl Line<'_> {
                     Some(_) => Err(wrong(
                         from,
                         self.at,
-                        "blank-after-equals",
+                        Code::BlankAfterEquals,
                         format!("there must be no blank between `{key}=` and its value"),
                         format!("write {key}=\"…\""),
                     )),
@@ -251,25 +254,69 @@ impl Line<'_> {
         }
     }
 
-    fn quoted(&mut self, quote: u8, key: &str) -> Result<Located<String>, Wrong> {
+    /// One quoted part, or several with nothing between them: `'it'"'"'s'` is `it's` to a shell.
+    fn quoted(&mut self, key: &str) -> Result<Located<String>, Wrong> {
         let open = self.at;
-        let from = open + 1;
-        let mark = char::from(quote);
-        let Some(length) = self.text[from..].iter().position(|&byte| byte == quote) else {
+        let mut value = Vec::new();
+        let mut parts = 0;
+        let mut last = open;
+        loop {
+            let start = self.at;
+            let part = match (self.peek(), self.text.get(self.at + 1)) {
+                (Some(b'$'), Some(b'\'')) => self.escaped(key),
+                (Some(quote @ (b'"' | b'\'')), _) => self.part(quote, key),
+                _ => break,
+            };
+            match part {
+                Ok(bytes) => value.extend_from_slice(&bytes),
+                // A quote too many: what comes before it is the value, what follows is told of as text after it.
+                Err(wrong) if parts > 0 && wrong.code == Code::UnclosedQuote => {
+                    self.at = start;
+                    break;
+                }
+                Err(wrong) => return Err(wrong),
+            }
+            parts += 1;
+            last = self.at - 1;
+        }
+        if parts == 1 && self.text[open] != b'$' {
+            return self.text_of(open + 1, last);
+        }
+        let place = self.located((), open + 1, last);
+        let text = String::from_utf8(value).map_err(|error| {
+            wrong(
+                open,
+                last,
+                Code::NotUtf8,
+                format!("this value is not UTF-8 text: {}", error.utf8_error()),
+                "save the file as UTF-8",
+            )
+        })?;
+        if let Some(bad) = text
+            .chars()
+            .find(|&c| c.is_control() && c != '\t' && c != '\n')
+        {
             return Err(wrong(
                 open,
-                self.text.len(),
-                "unclosed-quote",
-                format!("the value of `{key}` has no closing {mark}"),
-                format!(
-                    "close the quote on the same line: a value can't span lines, nor hold a {mark}"
-                ),
+                last,
+                Code::ControlCharacter,
+                format!("the control character U+{:04X} in a value", u32::from(bad)),
+                "remove it",
             ));
+        }
+        Ok(place.with(text))
+    }
+
+    /// What stands between two quotes.
+    fn part(&mut self, quote: u8, key: &str) -> Result<Vec<u8>, Wrong> {
+        let open = self.at;
+        let from = open + 1;
+        let Some(length) = self.text[from..].iter().position(|&byte| byte == quote) else {
+            return Err(self.unclosed(open, key, quote));
         };
         let to = from + length;
         for at in from..to {
-            let byte = self.text[at];
-            if quote == b'"' && matches!(byte, b'$' | b'`' | b'\\') {
+            if quote == b'"' && matches!(self.text[at], b'$' | b'`' | b'\\') {
                 return Err(self.expansion(
                     at,
                     "put the value in single quotes, where it stands for itself",
@@ -277,7 +324,70 @@ impl Line<'_> {
             }
         }
         self.at = to + 1;
-        self.text_of(from, to)
+        Ok(self.text[from..to].to_vec())
+    }
+
+    /// `$'…'`, how bash writes line breaks: `mibe convert` does so too.
+    fn escaped(&mut self, key: &str) -> Result<Vec<u8>, Wrong> {
+        let open = self.at;
+        self.at += 2;
+        let mut bytes = Vec::new();
+        loop {
+            match self.peek() {
+                None => return Err(self.unclosed(open, key, b'\'')),
+                Some(b'\'') => {
+                    self.at += 1;
+                    return Ok(bytes);
+                }
+                Some(b'\\') => {
+                    bytes.push(match self.text.get(self.at + 1) {
+                        Some(b'n') => b'\n',
+                        Some(b't') => b'\t',
+                        Some(&byte @ (b'\\' | b'\'' | b'"')) => byte,
+                        _ => {
+                            return Err(wrong(
+                                self.at,
+                                (self.at + 2).min(self.text.len()),
+                                Code::Escape,
+                                "an escape that is not read here",
+                                r#"read are \n, \t, \\, \' and \""#,
+                            ));
+                        }
+                    });
+                    self.at += 2;
+                }
+                Some(byte) => {
+                    bytes.push(byte);
+                    self.at += 1;
+                }
+            }
+        }
+    }
+
+    fn unclosed(&self, open: usize, key: &str, quote: u8) -> Wrong {
+        let mark = char::from(quote);
+        wrong(
+            open,
+            self.text.len(),
+            Code::UnclosedQuote,
+            format!("the value of `{key}` has no closing {mark}"),
+            format!(
+                "close the quote on the same line: a value can't span lines, nor hold a {mark}"
+            ),
+        )
+    }
+
+    fn doubled_quote(&self) -> Wrong {
+        wrong(
+            self.at,
+            self.at + 1,
+            Code::DoubledQuote,
+            format!(
+                "another {} right after the closing quote",
+                char::from(self.text.get(self.at).copied().unwrap_or(b'"'))
+            ),
+            "remove it; a value that holds one kind of quote goes into the other kind",
+        )
     }
 
     fn bare(&mut self, key: &str) -> Result<Located<String>, Wrong> {
@@ -293,7 +403,7 @@ impl Line<'_> {
                 return Err(wrong(
                     to,
                     to + 1,
-                    "quote-inside-value",
+                    Code::QuoteInsideValue,
                     format!("a quote inside the value of `{key}`, which began without one"),
                     format!("put the whole value in quotes: {key}=\"…\""),
                 ));
@@ -309,7 +419,7 @@ impl Line<'_> {
                 return Err(wrong(
                     to,
                     end,
-                    "needs-quotes",
+                    Code::NeedsQuotes,
                     format!("{shown} can't stand in a value without quotes"),
                     advice,
                 ));
@@ -329,7 +439,7 @@ impl Line<'_> {
             wrong(
                 at,
                 at + 1,
-                "not-utf-8",
+                Code::NotUtf8,
                 "this byte is not UTF-8 text",
                 "save the file as UTF-8",
             )
@@ -342,7 +452,7 @@ impl Line<'_> {
             return Err(wrong(
                 at,
                 at + bad.len_utf8(),
-                "control-character",
+                Code::ControlCharacter,
                 format!("the control character U+{:04X} in a value", u32::from(bad)),
                 "remove it",
             ));
@@ -358,16 +468,7 @@ impl Line<'_> {
                 self.at += 1;
                 Ok(())
             }
-            Some(quote @ (b'"' | b'\'')) => Err(wrong(
-                self.at,
-                self.at + 1,
-                "doubled-quote",
-                format!(
-                    "another {} right after the closing quote",
-                    char::from(quote)
-                ),
-                "remove it; a value that holds one kind of quote goes into the other kind",
-            )),
+            Some(b'"' | b'\'') => Err(self.doubled_quote()),
             Some(b',') => Err(trailing_comma(self.at)),
             Some(byte) if is_blank(byte) => self.after_blank(),
             Some(_) => {
@@ -375,7 +476,7 @@ impl Line<'_> {
                 Err(wrong(
                     self.at,
                     to,
-                    "text-after-quote",
+                    Code::TextAfterQuote,
                     format!("{shown} right after the closing quote"),
                     "put all of the value inside the quotes, and each assignment on its own line",
                 ))
@@ -410,7 +511,7 @@ impl Line<'_> {
         Err(wrong(
             from,
             to,
-            "text-after-value",
+            Code::TextAfterValue,
             "this text after the value belongs to nothing",
             "a value with blanks needs quotes around all of it, a comment begins with #",
         ))
@@ -419,19 +520,19 @@ impl Line<'_> {
     fn expansion(&self, at: usize, advice: &str) -> Wrong {
         let (code, message) = match (self.text[at], self.text.get(at + 1)) {
             (b'$', Some(b'(')) => (
-                "command-substitution",
+                Code::CommandSubstitution,
                 "`$(` would run a command, and a manifest is not run by a shell",
             ),
             (b'`', _) => (
-                "command-substitution",
+                Code::CommandSubstitution,
                 "a backtick would run a command, and a manifest is not run by a shell",
             ),
             (b'\\', _) => (
-                "escape",
+                Code::Escape,
                 "a backslash is an escape to a shell, and a manifest has none",
             ),
             _ => (
-                "expansion",
+                Code::Expansion,
                 "`$` would be replaced by a shell, and a manifest is not run by one",
             ),
         };
@@ -443,7 +544,7 @@ fn trailing_comma(at: usize) -> Wrong {
     wrong(
         at,
         at + 1,
-        "trailing-comma",
+        Code::TrailingComma,
         "a comma after the value",
         "remove it: a manifest is no list",
     )
@@ -452,7 +553,7 @@ fn trailing_comma(at: usize) -> Wrong {
 fn wrong(
     from: usize,
     to: usize,
-    code: &'static str,
+    code: Code,
     message: impl Into<String>,
     advice: impl Into<String>,
 ) -> Wrong {

@@ -14,7 +14,7 @@ fn read(text: &[u8]) -> (Vec<(String, String)>, Vec<String>) {
     let pairs = parse(source, &mut problems);
     let pairs = pairs
         .into_iter()
-        .map(|pair| (pair.key.value, pair.value.value))
+        .map(|pair| (pair.key.value, pair.value.text().unwrap().to_owned()))
         .collect();
     let problems = problems.finish();
     for problem in &problems {
@@ -52,6 +52,9 @@ fn what_stands_in_published_manifests() {
         ("name=\"core mbox\"\n", "core mbox"),
         ("name='core mbox'", "core mbox"),
         ("name=\"x\";", "x"),
+        ("name=\"x\"'y'", "xy"),
+        ("name='it'\"'\"'s \"x\"'", "it's \"x\""),
+        ("name=$'a\\n\\'b\\\\'", "a\n'b\\"),
         ("name=\"x\" ; ", "x"),
         ("\tname=\"x\"\t# comment", "x"),
         ("name=512", "512"),
@@ -100,7 +103,9 @@ fn every_mistake_has_its_place() {
         ("name=\"x\n", "1:6 unclosed-quote <\"x>"),
         ("name='x\r\n", "1:6 unclosed-quote <'x>"),
         ("name=\"x\"\"\n", "1:9 doubled-quote <\">"),
-        ("name=\"x\"'y'", "1:9 doubled-quote <'>"),
+        ("name=\"x\"'y", "1:9 doubled-quote <'>"),
+        ("name=$'a\\x'", "1:9 escape <\\x>"),
+        ("name=$'a", "1:6 unclosed-quote <$'a>"),
         ("name=\"x\",", "1:9 trailing-comma <,>"),
         ("name=x,", "1:7 trailing-comma <,>"),
         ("name=\"x\"y", "1:9 text-after-quote <y>"),

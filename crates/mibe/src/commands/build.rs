@@ -1,6 +1,5 @@
 //! `mibe build`.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +7,14 @@ use camino::Utf8Path;
 use mibe_build::build::{BuildOptions, Built, build};
 use mibe_build::local::{LocalBuilder, LocalOptions};
 use mibe_build::paths::Paths;
-use mibe_build::plan::{Plan, PlanOptions, Skip};
+use mibe_build::plan::{Defaults, Plan, PlanOptions, Skip};
 use mibe_build::{BuildError, clean};
 use mibe_image::file::Compression;
 use mibe_image::progress::{Event, Progress};
 use mibe_sandbox::{Agent, Mode, Network};
 
 use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName, SkipName};
+use crate::commands::utf8;
 use crate::error::{CommandError, Kind};
 use crate::{output, problems, progress, signals, units};
 
@@ -132,6 +132,7 @@ fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, Comman
                 SkipName::Customize => Skip::Customize,
             })
             .collect(),
+        defaults: Defaults::default(),
     };
     let mut plans = Vec::new();
     for repository in &arguments.repos {
@@ -165,18 +166,6 @@ fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, Comman
         plans.push(plan);
     }
     Ok(plans)
-}
-
-fn utf8(path: &Path) -> Result<&Utf8Path, CommandError> {
-    Utf8Path::from_path(path).ok_or_else(|| {
-        CommandError::new(
-            Kind::Usage,
-            format!(
-                "{} is not UTF-8, as paths on the command line must be",
-                path.display()
-            ),
-        )
-    })
 }
 
 /// What an earlier build that was killed left behind goes before the next one starts.

@@ -1,0 +1,83 @@
+//! What can be wrong with a home.
+
+use std::path::PathBuf;
+
+use camino::Utf8PathBuf;
+use mibe_recipe::Problem;
+
+/// An error of the home.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// A path is not UTF-8.
+    #[error("{} is not UTF-8, as paths of a home must be", .0.display())]
+    NotUtf8(PathBuf),
+    /// What should be the home's folder is none.
+    #[error("the home {folder}: {source}")]
+    Folder {
+        /// The folder.
+        folder: Utf8PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No repository has the name.
+    #[error("there is no build repository `{name}`, neither here nor in {repos}")]
+    NoRepository {
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        repos: Utf8PathBuf,
+        /// Names that are there and near to it, the nearest first.
+        nearest: Vec<String>,
+    },
+    /// A file of settings is wrong.
+    #[error("{file} has {} of settings that can't be read", if .problems.len() == 1 { "a line" } else { "lines" })]
+    Settings {
+        /// The file.
+        file: Utf8PathBuf,
+        /// What is wrong, and where.
+        problems: Vec<Problem>,
+    },
+    /// A file or folder could not be read or made.
+    #[error("can't {action} {path}: {source}")]
+    Io {
+        /// What was tried ("read").
+        action: &'static str,
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl HomeError {
+    /// What to do about it.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NotUtf8(_) => vec!["move it to a path of plain letters".to_owned()],
+            Self::Folder { .. } => {
+                vec!["see what MIBE_HOME says; `mibe init-home DIR` makes a home".to_owned()]
+            }
+            Self::NoRepository { nearest, .. } if nearest.is_empty() => vec![
+                "give the path of a folder, or see `mibe repos list` for what there is".to_owned(),
+            ],
+            Self::NoRepository { nearest, .. } => {
+                vec![format!("did you mean {}?", nearest.join(", "))]
+            }
+            Self::Settings { .. } => vec!["docs/settings.md tells of all of them".to_owned()],
+            Self::Io { .. } => Vec::new(),
+        }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: &camino::Utf8Path,
+    ) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

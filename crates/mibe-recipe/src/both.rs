@@ -1,0 +1,112 @@
+//! A repository with both manifests: `manifest.json` wins key by key, what only `manifest` says holds too.
+
+use std::collections::BTreeMap;
+
+use crate::codes::Code;
+use crate::dialect::{Assignment, Written};
+use crate::naming::split_name_version;
+use crate::problem::Collector;
+
+/// Characters of a value that a message shows.
+const SHOWN: usize = 60;
+
+/// The assignments of both; each key whose values differ is a finding.
+pub(crate) fn merge(
+    shell: Vec<Assignment>,
+    json: Vec<Assignment>,
+    problems: &mut Collector,
+) -> Vec<Assignment> {
+    let shell = split_name(shell, &json);
+    let wins: BTreeMap<&str, &Assignment> = json
+        .iter()
+        .map(|assignment| (assignment.key.as_str(), assignment))
+        .collect();
+    let last: BTreeMap<&str, &Assignment> = shell
+        .iter()
+        .map(|assignment| (assignment.key.as_str(), assignment))
+        .collect();
+    for (key, loses) in last {
+        let Some(wins) = wins.get(key) else { continue };
+        if same(&wins.value.value, &loses.value.value) {
+            continue;
+        }
+        problems.push(loses.value.problem(
+            Code::Drift,
+            format!(
+                "`{key}` is {} here and {} in manifest.json (line {}), which wins",
+                shown(&loses.value.value),
+                shown(&wins.value.value),
+                wins.value.location.line
+            ),
+            "make both say the same, or remove one of the two manifests",
+        ));
+    }
+    let mut merged: Vec<Assignment> = shell
+        .iter()
+        .filter(|assignment| !wins.contains_key(assignment.key.as_str()))
+        .cloned()
+        .collect();
+    merged.extend(json);
+    merged
+}
+
+/// `name="example-1.0.0"` of the one dialect is name and version of the other.
+fn split_name(mut shell: Vec<Assignment>, json: &[Assignment]) -> Vec<Assignment> {
+    let has = |assignments: &[Assignment], wanted: &str| {
+        assignments
+            .iter()
+            .any(|assignment| assignment.key.value == wanted)
+    };
+    if has(&shell, "version") || !has(json, "name") || !has(json, "version") {
+        return shell;
+    }
+    let mut version = None;
+    for assignment in shell
+        .iter_mut()
+        .filter(|assignment| assignment.key.value == "name")
+    {
+        let Some(text) = assignment.value.text().map(ToOwned::to_owned) else {
+            continue;
+        };
+        if let Some((name, of_name)) = split_name_version(&text) {
+            version = Some(Assignment {
+                key: assignment.key.with("version".to_owned()),
+                value: assignment.value.with(Written::Text(of_name.to_owned())),
+            });
+            assignment.value.value = Written::Text(name.to_owned());
+        }
+    }
+    shell.extend(version);
+    shell
+}
+
+fn same(one: &Written, other: &Written) -> bool {
+    match (one, other) {
+        (Written::Text(one), Written::Text(other)) => one.trim() == other.trim(),
+        (Written::Metadata(one), Written::Metadata(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| one.summary() == other.summary())
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn shown(value: &Written) -> String {
+    match value {
+        Written::Text(text) => {
+            let text = text.trim();
+            let short: String = text.escape_debug().take(SHOWN).collect();
+            let more = if text.escape_debug().count() > SHOWN {
+                "…"
+            } else {
+                ""
+            };
+            format!("\"{short}{more}\"")
+        }
+        Written::Metadata(entries) => format!("{} keys", entries.len()),
+        Written::Requirements(_) => "something else".to_owned(),
+    }
+}
