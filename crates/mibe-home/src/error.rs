@@ -38,6 +38,23 @@ pub enum HomeError {
         /// What is wrong, and where.
         problems: Vec<Problem>,
     },
+    /// A repository's name can't be an image's.
+    #[error("`{0}` can't be the name of a repository")]
+    BadName(String),
+    /// Something stands where a repository was to be made.
+    #[error("{0} is there already")]
+    There(Utf8PathBuf),
+    /// There is no list of repositories.
+    #[error("there is no {0}, which would list the repositories")]
+    NoList(Utf8PathBuf),
+    /// The server that repositories come from can't be understood.
+    #[error("GITSERVER {server:?}: {message}")]
+    Server {
+        /// As it was written.
+        server: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A file or folder could not be read or made.
     #[error("can't {action} {path}: {source}")]
     Io {
@@ -65,6 +82,14 @@ impl HomeError {
                 vec![format!("did you mean {}?", nearest.join(", "))]
             }
             Self::Settings { .. } => vec!["docs/settings.md tells of all of them".to_owned()],
+            Self::BadName(_) => vec!["use letters, digits and . _ -, as in mi-example".to_owned()],
+            Self::There(_) => vec!["choose another name, or move it away".to_owned()],
+            Self::NoList(_) => {
+                vec!["go to a home, or set MIBE_HOME to one; `mibe init-home` makes one".to_owned()]
+            }
+            Self::Server { .. } => vec![
+                "write https://HOST/OWNER, git@HOST:OWNER, ssh://…, git://… or a folder".to_owned(),
+            ],
             Self::Io { .. } => Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod error;
 mod home;
+pub mod init;
 pub mod repos;
 pub mod settings;
 

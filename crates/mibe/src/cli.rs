@@ -30,6 +30,13 @@ pub enum Command {
     Check(Check),
     /// Write a manifest of either dialect as the other
     Convert(Convert),
+    /// Make a new build repository
+    Init(Init),
+    /// Make a home: a folder with etc/, repos/, images/, logs/, settings, and the old commands' names
+    InitHome(InitHome),
+    /// Clone, pull and list the repositories named in etc/repos.list
+    #[command(subcommand)]
+    Repos(ReposCommand),
     /// Look into images, compare, verify, unpack and flatten them
     #[command(subcommand)]
     Image(ImageCommand),
@@ -45,7 +52,7 @@ pub enum Command {
 
 /// Build images from build repositories.
 ///
-/// Each REPO is a folder with a manifest, packages, customize, copy/ and motd. The image is left in
+/// Each REPO is a folder with a manifest, packages, customize, copy/ and motd, or the name of one in the home's repos/. The image is left in
 /// the output folder as NAME-VERSION.zfs.gz (a zfs send stream) and NAME-VERSION.json (its manifest).
 #[derive(Debug, Args)]
 #[expect(
@@ -60,22 +67,22 @@ pub struct Build {
     /// file system as a tar archive (.tar, .gz, .xz, .zst, .bz2), or a directory
     #[arg(long, value_name = "REF")]
     pub base: Option<String>,
-    /// Where the image goes
-    #[arg(long, value_name = "DIR", default_value = "images")]
-    pub output: PathBuf,
-    /// Where the log of the build goes
-    #[arg(long, value_name = "DIR", default_value = "logs")]
-    pub logs: PathBuf,
+    /// Where the image goes [default: images, in the home if there is one]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Where the log of the build goes [default: logs, in the home if there is one]
+    #[arg(long, value_name = "DIR")]
+    pub logs: Option<PathBuf>,
     /// What provides the build machine
     #[arg(long, value_enum, default_value_t = BuilderName::Local)]
     pub builder: BuilderName,
     /// How the build machine gets the ownership of its files: as root, as a user with ranges in
-    /// /etc/subuid, or as a user with nothing but its own uid
-    #[arg(long, value_enum, default_value_t = SandboxName::Auto)]
-    pub sandbox: SandboxName,
-    /// What the build machine sees of the network
-    #[arg(long, value_enum, default_value_t = NetworkName::Host)]
-    pub network: NetworkName,
+    /// /etc/subuid, or as a user with nothing but its own uid [default: auto]
+    #[arg(long, value_enum)]
+    pub sandbox: Option<SandboxName>,
+    /// What the build machine sees of the network [default: host]
+    #[arg(long, value_enum)]
+    pub network: Option<NetworkName>,
     /// Name server of the build machine instead of the host's; may be given again; not in the image
     #[arg(long, value_name = "IP")]
     pub resolver: Vec<IpAddr>,
@@ -97,9 +104,9 @@ pub struct Build {
     /// Image that the base stands on and that is in no library (a manifest or a stream); may be given again
     #[arg(long, value_name = "FILE")]
     pub origin: Vec<PathBuf>,
-    /// How long customize may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    pub timeout_customize: u64,
+    /// How long customize may take, in seconds [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout_customize: Option<u64>,
     /// Keep the build machine when the build fails, and say where it is
     #[arg(long)]
     pub keep_on_failure: bool,
@@ -156,6 +163,88 @@ pub struct Convert {
     pub stdout: bool,
 }
 
+/// Make a new build repository.
+///
+/// A NAME goes into the home's repos/, or the current folder where there is no home; a path where it says. An image is called like its
+/// repository, without mi- before it.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Its folder
+    #[arg(value_name = "NAME")]
+    pub name: PathBuf,
+    /// What kind of image it makes
+    #[arg(long, value_enum, default_value_t = TypeName::Lx)]
+    pub r#type: TypeName,
+    /// Make it a git repository with a first commit and this remote
+    #[arg(long, value_name = "URL")]
+    pub git: Option<String>,
+}
+
+/// Kinds of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TypeName {
+    /// A SmartOS zone
+    Native,
+    /// A Linux zone
+    Lx,
+    /// A virtual machine
+    Hvm,
+}
+
+/// Make a home.
+///
+/// What is in the folder already stays as it is.
+#[derive(Debug, Args)]
+pub struct InitHome {
+    /// The folder; the current one without it
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Clone, pull and list the repositories named in etc/repos.list.
+///
+/// The home is the folder that MIBE_HOME names, or the first of the current folder and those above it that has mibe.toml, or
+/// repos/ and etc/repos.list or etc/repos.conf.
+#[derive(Debug, Subcommand)]
+pub enum ReposCommand {
+    /// Clone those that are not there yet
+    Clone(ReposWork),
+    /// Bring those that are there up to date, where nothing of your own would be lost
+    Pull(ReposWork),
+    /// List what the list names and what else is in repos/
+    List(ReposList),
+    /// Tell how each of them stands, without asking a server
+    Status(ReposList),
+}
+
+/// Work on repositories.
+#[derive(Debug, Args)]
+pub struct ReposWork {
+    /// Their names; all of the list without any
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// How many at once from one server [default: 4]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub jobs: Option<u64>,
+    /// How long one may take, in seconds [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// A JSON object a repository
+    #[arg(long)]
+    pub json: bool,
+    /// The table alone
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Tell of repositories.
+#[derive(Debug, Args)]
+pub struct ReposList {
+    /// A JSON object a repository
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Dialects of manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DialectName {
@@ -192,9 +281,9 @@ pub enum ImageCommand {
 /// Where images are found.
 #[derive(Debug, Args)]
 pub struct Libraries {
-    /// Folder in which images are looked for, before the cache
-    #[arg(long, value_name = "DIR", default_value = "images")]
-    pub images: PathBuf,
+    /// Folder in which images are looked for, before the cache [default: images, in the home if there is one]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
     /// Image that IMAGE stands on and that is in no library (a manifest or a stream); may be given again
     #[arg(long, value_name = "FILE")]
     pub origin: Vec<PathBuf>,
@@ -307,9 +396,9 @@ pub struct ImageFlatten {
     /// The image
     #[command(flatten)]
     pub image: OneImage,
-    /// Where the image goes
-    #[arg(long, value_name = "DIR", default_value = "images")]
-    pub output: PathBuf,
+    /// Where the image goes [default: images, in the home if there is one]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
     /// Its version [default: that of IMAGE with -full at its end]
     #[arg(long, value_name = "VERSION")]
     pub image_version: Option<String>,

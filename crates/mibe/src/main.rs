@@ -3,10 +3,12 @@
 mod cli;
 mod commands;
 mod error;
+mod old_names;
 mod output;
 mod problems;
 mod progress;
 mod signals;
+mod site;
 mod units;
 
 use std::process::ExitCode;
@@ -18,11 +20,17 @@ use crate::error::CommandError;
 
 fn main() -> ExitCode {
     mibe_sandbox::agent_main(mibe_build::JOBS);
+    if let Some(status) = old_names::run() {
+        return status;
+    }
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Build(arguments) => commands::build::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
         Command::Convert(arguments) => commands::convert::run(arguments),
+        Command::Init(arguments) => commands::init::run(arguments),
+        Command::InitHome(arguments) => commands::init_home::run(arguments),
+        Command::Repos(command) => commands::repos::run(command),
         Command::Image(command) => commands::image::run(command),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Clean(arguments) => commands::clean::run(arguments),

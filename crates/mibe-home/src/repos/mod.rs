@@ -1,1 +1,97 @@
 //! The build repositories named in `etc/repos.list`: cloned, pulled and told of, side by side, with the system's git.
+
+mod clone;
+mod git;
+pub mod list;
+mod outcome;
+pub mod pool;
+mod pull;
+mod status;
+
+use std::fs;
+use std::io::{self, Read as _};
+
+use camino::Utf8Path;
+use mibe_recipe::assignments;
+
+use crate::error::HomeError;
+use crate::home::Home;
+use crate::settings::Settings;
+
+pub use clone::{clean, clone};
+pub use git::{Failure as GitFailure, Git, Kind, Limits};
+pub use list::{Entry, Server, Wrong};
+pub use outcome::Outcome;
+pub use pull::pull;
+pub use status::{Repository, look, names};
+
+/// Largest list, in bytes.
+const SIZE: u64 = 1 << 20;
+
+/// The list of a home, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// Its entries, in its order.
+    pub entries: Vec<Entry>,
+    /// Lines that are none.
+    pub wrong: Vec<Wrong>,
+}
+
+/// Reads `etc/repos.conf` and `etc/repos.list`.
+///
+/// # Errors
+///
+/// There is no list, it can't be read, or the server can't be understood.
+pub fn read(home: &Home, settings: &Settings) -> Result<List, HomeError> {
+    let path = home.path("etc/repos.list");
+    let Some(text) = text(&path)? else {
+        return Err(HomeError::NoList(path));
+    };
+    let server = server(home, settings)?;
+    let (entries, wrong) = list::parse(&text, server.as_ref());
+    Ok(List { entries, wrong })
+}
+
+/// GITSERVER of `etc/repos.conf`, or else the setting `repos.server`.
+///
+/// # Errors
+///
+/// It can't be read or understood.
+pub fn server(home: &Home, settings: &Settings) -> Result<Option<Server>, HomeError> {
+    let path = home.path("etc/repos.conf");
+    let of_conf = text(&path)?.and_then(|text| {
+        // What else may stand there is for a shell.
+        let (assigned, _) = assignments(&path, text.as_bytes());
+        assigned
+            .into_iter()
+            .rfind(|assigned| assigned.key.value == "GITSERVER")
+            .map(|assigned| assigned.value.value)
+            .filter(|server| !server.trim().is_empty())
+    });
+    let Some(server) = of_conf.or_else(|| settings.text("repos.server").map(ToOwned::to_owned))
+    else {
+        return Ok(None);
+    };
+    Server::parse(&server)
+        .map(Some)
+        .map_err(|message| HomeError::Server { server, message })
+}
+
+fn text(path: &Utf8Path) -> Result<Option<String>, HomeError> {
+    let mut bytes = Vec::new();
+    match fs::File::open(path).and_then(|file| file.take(SIZE + 1).read_to_end(&mut bytes)) {
+        Ok(_) if bytes.len() as u64 > SIZE => Err(HomeError::io("read", path)(io::Error::other(
+            format!("it is larger than {SIZE} bytes"),
+        ))),
+        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(HomeError::io("read", path)(error)),
+    }
+}

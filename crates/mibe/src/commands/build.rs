@@ -1,14 +1,18 @@
 //! `mibe build`.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use clap::ValueEnum;
 use mibe_build::build::{BuildOptions, Built, build};
 use mibe_build::local::{LocalBuilder, LocalOptions};
 use mibe_build::paths::Paths;
 use mibe_build::plan::{Defaults, Plan, PlanOptions, Skip};
 use mibe_build::{BuildError, clean};
+use mibe_home::Settings;
 use mibe_image::file::Compression;
 use mibe_image::progress::{Event, Progress};
 use mibe_sandbox::{Agent, Mode, Network};
@@ -16,11 +20,13 @@ use mibe_sandbox::{Agent, Mode, Network};
 use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName, SkipName};
 use crate::commands::utf8;
 use crate::error::{CommandError, Kind};
+use crate::site::Site;
 use crate::{output, problems, progress, signals, units};
 
 pub fn run(arguments: &Build) -> Result<(), CommandError> {
     let progress = progress::of(arguments.progress, arguments.verbose);
-    let plans = plans(arguments, progress.as_ref())?;
+    let site = Site::find()?;
+    let plans = plans(arguments, &site, progress.as_ref())?;
     if arguments.dry_run {
         for plan in &plans {
             show_plan(arguments, plan);
@@ -34,15 +40,17 @@ pub fn run(arguments: &Build) -> Result<(), CommandError> {
     clean_up(&paths, &agent, progress.as_ref())?;
     // Until the end: a base that was found must not be cleaned away before it is unpacked.
     let _cache = paths.use_cache()?;
+    let settings = &site.settings;
+    let text = |key: &str| settings.text(key).map(ToOwned::to_owned);
     let options = LocalOptions {
-        sandbox: mode(arguments.sandbox),
-        network: match arguments.network {
-            NetworkName::Host => Network::Host,
-            NetworkName::None => Network::None,
-        },
-        resolvers: arguments.resolver.clone(),
-        mirror: arguments.mirror.clone(),
-        keyring: arguments.keyring.clone(),
+        sandbox: mode(arguments, settings)?,
+        network: network(arguments, settings)?,
+        resolvers: resolvers(arguments, settings)?,
+        mirror: arguments.mirror.clone().or_else(|| text("build.mirror")),
+        keyring: arguments
+            .keyring
+            .clone()
+            .or_else(|| text("build.keyring").map(PathBuf::from)),
         agent,
         paths: paths.clone(),
         cancel: cancel.clone(),
@@ -50,11 +58,16 @@ pub fn run(arguments: &Build) -> Result<(), CommandError> {
     };
     let mut builder = LocalBuilder::new(options, Arc::clone(&progress))?;
     let options = BuildOptions {
-        logs: arguments.logs.clone(),
+        logs: site.logs(arguments.logs.as_deref())?.into(),
         paths,
         force: arguments.force,
         keep_on_failure: arguments.keep_on_failure,
-        timeout_customize: Duration::from_secs(arguments.timeout_customize),
+        timeout_customize: Duration::from_secs(
+            arguments
+                .timeout_customize
+                .or(settings.number("build.timeout_customize"))
+                .unwrap_or(3600),
+        ),
         epoch,
     };
     let mut failed = Vec::new();
@@ -104,7 +117,13 @@ fn several(arguments: &Build, failed: Vec<(&Plan, BuildError)>) -> Result<(), Co
 
 /// All repositories are read before the first is built.
 #[expect(clippy::print_stderr, reason = "warnings about repositories")]
-fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, CommandError> {
+fn plans(
+    arguments: &Build,
+    site: &Site,
+    progress: &dyn Progress,
+) -> Result<Vec<Plan>, CommandError> {
+    let settings = &site.settings;
+    let text = |key: &str| settings.text(key).map(ToOwned::to_owned);
     let options = PlanOptions {
         base: arguments.base.clone(),
         compression: match arguments.compression {
@@ -112,7 +131,7 @@ fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, Comman
             Some(CompressionName::None) => Some(Compression::None),
             None => None,
         },
-        output: utf8(&arguments.output)?.to_owned(),
+        output: site.images(arguments.output.as_deref())?,
         libraries: match Paths::of_user() {
             Ok(paths) => vec![utf8(&paths.images())?.to_owned()],
             // A build says so itself; what is only looked at can do without.
@@ -132,11 +151,23 @@ fn plans(arguments: &Build, progress: &dyn Progress) -> Result<Vec<Plan>, Comman
                 SkipName::Customize => Skip::Customize,
             })
             .collect(),
-        defaults: Defaults::default(),
+        defaults: Defaults {
+            base: text("build.base"),
+            compression: settings.text("build.compression").map(|name| match name {
+                "none" => Compression::None,
+                _ => Compression::Gzip,
+            }),
+            owner: text("image.owner"),
+            urn: settings
+                .text("image.urn_cloud_name")
+                .zip(settings.text("image.urn_creator_name"))
+                .map(|(cloud, creator)| format!("{cloud}:{creator}")),
+        },
     };
     let mut plans = Vec::new();
-    for repository in &arguments.repos {
-        let plan = Plan::make(utf8(repository)?, &options)?;
+    for named in &arguments.repos {
+        let repository = site.home.repository(utf8(named)?)?;
+        let plan = Plan::make(&repository, &options)?;
         match arguments.progress {
             // A plan that is printed as JSON holds its warnings.
             ProgressName::Json if arguments.dry_run => {}
@@ -193,13 +224,54 @@ fn clean_up(paths: &Paths, agent: &Agent, progress: &dyn Progress) -> Result<(),
     Ok(())
 }
 
-fn mode(name: SandboxName) -> Option<Mode> {
-    match name {
-        SandboxName::Auto => None,
-        SandboxName::Root => Some(Mode::Root),
-        SandboxName::Subuid => Some(Mode::Subuid),
-        SandboxName::Single => Some(Mode::Single),
+/// What was said, or else what is set: settings have the words of the command line.
+fn said<T: ValueEnum + Copy>(
+    said: Option<T>,
+    set: Option<&str>,
+) -> Result<Option<T>, CommandError> {
+    match (said, set) {
+        (Some(said), _) => Ok(Some(said)),
+        (None, Some(word)) => T::from_str(word, false)
+            .map(Some)
+            .map_err(|error| CommandError::new(Kind::Usage, error)),
+        (None, None) => Ok(None),
     }
+}
+
+fn mode(arguments: &Build, settings: &Settings) -> Result<Option<Mode>, CommandError> {
+    let name = said(arguments.sandbox, settings.text("build.sandbox"))?;
+    Ok(match name {
+        Some(SandboxName::Auto) | None => None,
+        Some(SandboxName::Root) => Some(Mode::Root),
+        Some(SandboxName::Subuid) => Some(Mode::Subuid),
+        Some(SandboxName::Single) => Some(Mode::Single),
+    })
+}
+
+fn network(arguments: &Build, settings: &Settings) -> Result<Network, CommandError> {
+    let name = said(arguments.network, settings.text("build.network"))?;
+    Ok(match name {
+        Some(NetworkName::Host) | None => Network::Host,
+        Some(NetworkName::None) => Network::None,
+    })
+}
+
+fn resolvers(arguments: &Build, settings: &Settings) -> Result<Vec<IpAddr>, CommandError> {
+    if !arguments.resolver.is_empty() {
+        return Ok(arguments.resolver.clone());
+    }
+    settings
+        .list("build.resolvers")
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|_| {
+                CommandError::new(
+                    Kind::Usage,
+                    format!("the setting build.resolvers has {text:?}, which is no IP address"),
+                )
+            })
+        })
+        .collect()
 }
 
 /// The time of the build: SOURCE_DATE_EPOCH (reproducible-builds.org), or now.

@@ -7,7 +7,10 @@ pub mod completions;
 pub mod convert;
 pub mod doctor;
 pub mod image;
+pub mod init;
+pub mod init_home;
 pub mod man;
+pub mod repos;
 
 use std::path::Path;
 

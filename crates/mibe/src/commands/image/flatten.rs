@@ -4,9 +4,10 @@ use mibe_image::file::Compression;
 use mibe_image::flatten::flatten;
 use mibe_image::library::ImagePaths;
 
-use super::{Output, Readings, failed, open, utf8};
+use super::{Output, Readings, failed, open};
 use crate::cli::{CompressionName, ImageFlatten};
 use crate::error::{CommandError, Kind};
+use crate::site::Site;
 
 pub fn run(arguments: &ImageFlatten) -> Result<(), CommandError> {
     let chain = open(&arguments.image, Readings::Several)?;
@@ -30,7 +31,7 @@ pub fn run(arguments: &ImageFlatten) -> Result<(), CommandError> {
         CompressionName::Gzip => Compression::Gzip,
         CompressionName::None => Compression::None,
     };
-    let folder = utf8(&arguments.output)?;
+    let folder = &Site::find()?.images(arguments.output.as_deref())?;
     std::fs::create_dir_all(folder)
         .map_err(mibe_build::BuildError::io("make", folder.as_std_path()))?;
     let paths = ImagePaths::new(folder, &manifest.name, &version, compression);

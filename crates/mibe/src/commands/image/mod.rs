@@ -25,6 +25,7 @@ use zfs_stream::read::{Filesystem, Node};
 use crate::cli::{ImageCommand, Libraries as LibraryArguments, OneImage};
 use crate::error::{CommandError, Kind};
 use crate::output;
+use crate::site::Site;
 
 pub fn run(command: &ImageCommand) -> Result<(), CommandError> {
     match command {
@@ -47,7 +48,7 @@ enum Readings {
 }
 
 fn libraries(arguments: &LibraryArguments) -> Result<Libraries, CommandError> {
-    let mut folders = vec![utf8(&arguments.images)?.to_owned()];
+    let mut folders = vec![Site::find()?.images(arguments.images.as_deref())?];
     // Who has no home has no cache.
     if let Ok(paths) = Paths::of_user() {
         folders.push(utf8(&paths.images())?.to_owned());

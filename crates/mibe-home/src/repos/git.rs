@@ -1,0 +1,493 @@
+//! Runs the system's git, so that users' keys, agents, credential helpers, proxies and settings hold.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use serde::Serialize;
+
+/// Bytes that are kept of what git prints on each stream.
+const KEPT: usize = 64 << 10;
+/// How often a running git is looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long output is waited for after git ended: a connection that ssh shares keeps the stream open.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Variables that would make git work on another repository than it is told: hooks of a build server set them.
+const MISLEADING: [&str; 9] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_CEILING_DIRECTORIES",
+];
+
+/// How long one repository may take, and what ends all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// Wall-clock time for one repository.
+    pub timeout: Duration,
+    /// Raised by who wants an end.
+    pub cancel: &'a AtomicBool,
+}
+
+/// The limits of one repository's work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until<'a> {
+    deadline: Instant,
+    timeout: Duration,
+    cancel: &'a AtomicBool,
+}
+
+impl<'a> Limits<'a> {
+    pub(crate) fn start(self) -> Until<'a> {
+        Until {
+            deadline: Instant::now() + self.timeout,
+            timeout: self.timeout,
+            cancel: self.cancel,
+        }
+    }
+}
+
+/// Why git failed, as far as its words tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// There is no such repository, or it is not shown.
+    NotFound,
+    /// The server wants to know who asks.
+    Auth,
+    /// ssh does not know the server.
+    HostKey,
+    /// The server can't be reached, or hung up.
+    Network,
+    /// There is no such branch, tag or commit.
+    NoRef,
+    /// It took too long.
+    Timeout,
+    /// It was ended.
+    Cancelled,
+    /// All else.
+    Other,
+}
+
+impl Kind {
+    /// What to do about it.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound => {
+                "see how etc/repos.list and GITSERVER in etc/repos.conf name it; a private repository may look so to who has no access"
+            }
+            Self::Auth => {
+                "load the key into ssh-agent, or give git a credential helper (git help credentials): nobody is there to type"
+            }
+            Self::HostKey => "connect once with ssh by hand to see and accept the server's key",
+            Self::Network => {
+                "see that the server is up and can be reached from here, and try again"
+            }
+            Self::NoRef => "see what etc/repos.list has behind the @",
+            Self::Timeout => "give it more time with --timeout, or see what the server does",
+            Self::Cancelled | Self::Other => return None,
+        })
+    }
+}
+
+/// git did not do what it should.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Why, as far as git's words tell.
+    pub kind: Kind,
+    /// What git says, in one line.
+    pub message: String,
+}
+
+/// What git said.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    pub(crate) fn success(&self) -> bool {
+        self.status.success()
+    }
+}
+
+/// The system's git.
+#[derive(Clone, Debug)]
+pub struct Git {
+    program: PathBuf,
+    /// For ssh when the user has no command of their own for it.
+    ssh: Option<&'static str>,
+}
+
+impl Git {
+    /// Finds it on PATH; `None` if it isn't there.
+    pub fn find() -> Option<Self> {
+        let path = std::env::var_os("PATH")?;
+        let program = std::env::split_paths(&path)
+            .map(|folder| folder.join("git"))
+            .find(|program| rustix::fs::access(program, rustix::fs::Access::EXEC_OK).is_ok())?;
+        let mut git = Self { program, ssh: None };
+        let own = ["GIT_SSH_COMMAND", "GIT_SSH"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some());
+        let never = AtomicBool::new(false);
+        let limits = Limits {
+            timeout: Duration::from_secs(10),
+            cancel: &never,
+        };
+        if !own
+            && !git
+                .run(
+                    ["config", "--get", "core.sshCommand"],
+                    None,
+                    &limits.start(),
+                )
+                .is_ok_and(|output| output.success())
+        {
+            // Nobody is there to be asked for a passphrase or about a key, least of all by eight at once.
+            git.ssh = Some("ssh -o BatchMode=yes -o ConnectTimeout=15");
+        }
+        Some(git)
+    }
+
+    fn command(&self, folder: Option<&Utf8Path>) -> Command {
+        let mut command = Command::new(&self.program);
+        for name in MISLEADING {
+            command.env_remove(name);
+        }
+        command
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            // Housekeeping in the background would outlive us and keep the streams open.
+            .args([
+                "-c",
+                "gc.autoDetach=false",
+                "-c",
+                "maintenance.autoDetach=false",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        if let Some(ssh) = self.ssh {
+            command.env("GIT_SSH_COMMAND", ssh);
+        }
+        if let Some(folder) = folder {
+            command.arg("-C").arg(folder.as_str());
+        }
+        command
+    }
+
+    /// Runs git and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started, took too long or was ended. An exit status other than 0 is none.
+    pub(crate) fn run<I, S>(
+        &self,
+        arguments: I,
+        folder: Option<&Utf8Path>,
+        until: &Until<'_>,
+    ) -> Result<Output, Failure>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let arguments: Vec<OsString> = arguments
+            .into_iter()
+            .map(|argument| argument.as_ref().to_owned())
+            .collect();
+        let mut child = self
+            .command(folder)
+            .args(&arguments)
+            .spawn()
+            .map_err(|error| Failure {
+                kind: Kind::Other,
+                message: format!("git can't be started: {error}"),
+            })?;
+        let stdout = Reader::of(child.stdout.take());
+        let stderr = Reader::of(child.stderr.take());
+        let status = wait(&mut child, until)?;
+        Ok(Output {
+            status,
+            stdout: stdout.text(),
+            stderr: stderr.text(),
+        })
+    }
+
+    /// Runs git, for what must succeed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Git::run`], or its exit status is not 0.
+    pub(crate) fn must<I, S>(
+        &self,
+        arguments: I,
+        folder: Option<&Utf8Path>,
+        until: &Until<'_>,
+    ) -> Result<Output, Failure>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let output = self.run(arguments, folder, until)?;
+        if output.success() {
+            Ok(output)
+        } else {
+            Err(failure(&output.stderr))
+        }
+    }
+}
+
+/// What git's last words mean.
+pub(crate) fn failure(stderr: &str) -> Failure {
+    let lower = stderr.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let kind = if has(&["host key verification failed"]) {
+        Kind::HostKey
+    } else if has(&[
+        "authentication failed",
+        "could not read username",
+        "could not read password",
+        "permission denied (",
+        "terminal prompts disabled",
+        "error: 401",
+        "error: 403",
+        "access denied",
+    ]) && !has(&["repository not exported"])
+    {
+        Kind::Auth
+    } else if has(&[
+        "repository not exported",
+        "not found",
+        "does not exist",
+        "does not appear to be a git repository",
+        "error: 404",
+        "no such file or directory",
+    ]) && !has(&["remote branch"])
+    {
+        Kind::NotFound
+    } else if has(&[
+        "did not match any",
+        "remote branch",
+        "pathspec",
+        "couldn't find remote ref",
+        "unknown revision",
+    ]) {
+        Kind::NoRef
+    } else if has(&[
+        "could not resolve host",
+        "connection refused",
+        "failed to connect",
+        "unable to connect",
+        "connection reset",
+        "connection timed out",
+        "connection closed",
+        "early eof",
+        "hung up",
+        "rpc failed",
+        "timed out",
+        "network is unreachable",
+        "error: 500",
+        "error: 502",
+        "error: 503",
+    ]) {
+        Kind::Network
+    } else {
+        Kind::Other
+    };
+    // The first line that says what failed; progress and advice stand around it.
+    let line = stderr
+        .lines()
+        .map(str::trim)
+        .find(|line| {
+            line.starts_with("fatal:")
+                || line.starts_with("error:")
+                || line.starts_with("ERROR:")
+                || line.contains("denied")
+        })
+        .or_else(|| stderr.lines().map(str::trim).rfind(|line| !line.is_empty()))
+        .unwrap_or("git failed without a word");
+    let message = line
+        .trim_start_matches("fatal: ")
+        .trim_start_matches("error: ");
+    Failure {
+        kind,
+        message: message
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(300)
+            .collect(),
+    }
+}
+
+fn wait(child: &mut Child, until: &Until<'_>) -> Result<ExitStatus, Failure> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => {}
+            Err(error) => {
+                end(child);
+                return Err(Failure {
+                    kind: Kind::Other,
+                    message: format!("git can't be waited for: {error}"),
+                });
+            }
+        }
+        if until.cancel.load(Ordering::SeqCst) {
+            end(child);
+            return Err(Failure {
+                kind: Kind::Cancelled,
+                message: "ended".to_owned(),
+            });
+        }
+        if Instant::now() >= until.deadline {
+            end(child);
+            return Err(Failure {
+                kind: Kind::Timeout,
+                message: format!("took longer than {} s", until.timeout.as_secs_f32().ceil()),
+            });
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+/// Ends git and what it started: they are one process group.
+fn end(child: &mut Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let send = |signal: Signal| {
+        if let Some(group) = group {
+            // Whoever is gone already needs no signal.
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    send(Signal::TERM);
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            break;
+        }
+        std::thread::sleep(TICK);
+    }
+    send(Signal::KILL);
+    let _ = child.wait();
+}
+
+/// Reads a stream to its end, and keeps the last of it.
+struct Reader {
+    kept: Arc<Mutex<Vec<u8>>>,
+    done: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn of(stream: Option<impl Read + Send + 'static>) -> Self {
+        let reader = Self {
+            kept: Arc::default(),
+            done: Arc::new(AtomicBool::new(stream.is_none())),
+        };
+        if let Some(mut stream) = stream {
+            let (kept, done) = (Arc::clone(&reader.kept), Arc::clone(&reader.done));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 8 << 10];
+                while let Ok(count) = stream.read(&mut buffer) {
+                    if count == 0 {
+                        break;
+                    }
+                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.extend_from_slice(&buffer[..count]);
+                    let beyond = kept.len().saturating_sub(KEPT);
+                    kept.drain(..beyond);
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+        }
+        reader
+    }
+
+    fn text(&self) -> String {
+        let deadline = Instant::now() + DRAIN;
+        while !self.done.load(Ordering::SeqCst) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, failure};
+
+    #[test]
+    fn what_git_says_is_understood() {
+        for (words, kind) in [
+            (
+                "Cloning into 'x'...\nremote: Repository not found.\nfatal: repository 'https://h/x.git/' not found\n",
+                Kind::NotFound,
+            ),
+            (
+                "fatal: unable to access 'http://h/x/': The requested URL returned error: 404",
+                Kind::NotFound,
+            ),
+            (
+                "fatal: unable to access 'http://h/x/': The requested URL returned error: 500",
+                Kind::Network,
+            ),
+            (
+                "fatal: could not read Username for 'http://h': terminal prompts disabled",
+                Kind::Auth,
+            ),
+            ("fatal: Authentication failed for 'http://h/x/'", Kind::Auth),
+            (
+                "git@h: Permission denied (publickey).\r\nfatal: Could not read from remote repository.",
+                Kind::Auth,
+            ),
+            (
+                "Host key verification failed.\nfatal: Could not read from remote repository.",
+                Kind::HostKey,
+            ),
+            (
+                "fatal: remote error: access denied or repository not exported: /x",
+                Kind::NotFound,
+            ),
+            (
+                "fatal: unable to connect to h:\nh[0: 127.0.0.1]: errno=Connection refused\n",
+                Kind::Network,
+            ),
+            (
+                "fatal: Remote branch nope not found in upstream origin",
+                Kind::NoRef,
+            ),
+            (
+                "error: pathspec 'nope' did not match any file(s) known to git",
+                Kind::NoRef,
+            ),
+            (
+                "fatal: early EOF\nfatal: fetch-pack: invalid index-pack output",
+                Kind::Network,
+            ),
+            ("something", Kind::Other),
+        ] {
+            assert_eq!(failure(words).kind, kind, "{words}");
+        }
+        assert_eq!(failure("a\nfatal: b\nc").message, "b");
+        assert_eq!(failure("").message, "git failed without a word");
+    }
+}
