@@ -72,10 +72,22 @@ pub fn convert(directory: &Utf8Path, from: Dialect) -> Result<Converted, Problem
     let folder = Folder::open(directory)?;
     let mut problems = Collector::default();
     let contents = folder.manifest(from.file(), &mut problems);
-    let bytes = contents.map(|contents| contents.bytes).unwrap_or_default();
+    let Some(contents) = contents.filter(|_| !problems.has_errors()) else {
+        return Err(Problems(problems.finish()));
+    };
+    convert_text(&contents.bytes, from)
+}
+
+/// A manifest in the dialect `from`, in the other one.
+///
+/// # Errors
+///
+/// As [`convert`].
+pub fn convert_text(bytes: &[u8], from: Dialect) -> Result<Converted, Problems> {
+    let mut problems = Collector::default();
     let source = Source {
         file: from.file().into(),
-        bytes: &bytes,
+        bytes,
     };
     let converted = match from {
         Dialect::Shell => Some(to_json(source, &mut problems)),

@@ -41,8 +41,13 @@ pub enum EntryKind {
 
 /// Lists the tree below `top`, sorted by the bytes of names, each directory before what is in it.
 pub(crate) fn walk(top: &Path, problems: &mut Collector) -> Vec<CopyEntry> {
+    walk_bounded(top, ENTRIES, problems)
+}
+
+fn walk_bounded(top: &Path, most: usize, problems: &mut Collector) -> Vec<CopyEntry> {
     let mut walk = Walk {
         top,
+        most,
         entries: Vec::new(),
         problems,
         full: false,
@@ -53,6 +58,7 @@ pub(crate) fn walk(top: &Path, problems: &mut Collector) -> Vec<CopyEntry> {
 
 struct Walk<'a> {
     top: &'a Path,
+    most: usize,
     entries: Vec<CopyEntry>,
     problems: &'a mut Collector,
     /// Whether the bound was met, which is told once.
@@ -101,7 +107,7 @@ impl Walk<'_> {
             } else {
                 names.push(name);
             }
-            if names.len() > ENTRIES {
+            if names.len() > self.most {
                 break;
             }
         }
@@ -151,12 +157,12 @@ impl Walk<'_> {
             );
             return Ok(());
         }
-        if self.entries.len() >= ENTRIES {
+        if self.entries.len() >= self.most {
             self.full = true;
             self.problem(
                 Code::TooManyEntries,
                 Path::new(""),
-                &format!("more than {ENTRIES} files"),
+                &format!("more than {} files", self.most),
                 "bring them as a package or an archive that customize unpacks",
             );
             return Ok(());
@@ -191,4 +197,23 @@ fn is_dropping(name: &OsStr) -> bool {
 
 fn keeps_directory(name: &OsStr) -> bool {
     name == ".gitignore" || name == ".keep" || name == ".gitkeep"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_files_are_one_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        for index in 0..12 {
+            fs::write(folder.path().join(index.to_string()), "").unwrap();
+        }
+        let mut problems = Collector::default();
+        let entries = walk_bounded(folder.path(), 10, &mut problems);
+        assert_eq!(entries.len(), 10);
+        let problems = problems.finish();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].code, Code::TooManyEntries);
+    }
 }

@@ -36,7 +36,7 @@ mod values;
 
 pub use assignments::{Assigned, assignments};
 pub use codes::{Code, findings_page};
-pub use convert::{Converted, Dialect, convert};
+pub use convert::{Converted, Dialect, convert, convert_text};
 pub use copy::{CopyEntry, EntryKind};
 pub use files::Customize;
 pub use lints::{Checked, check};

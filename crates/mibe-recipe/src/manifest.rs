@@ -142,6 +142,20 @@ fn last_ones(
         }
         values.insert(assignment.key.value.clone(), assignment);
     }
+    // A description may have several lines; all else ends up where there is one.
+    values.retain(|key, assignment| {
+        let text = assignment.value.text().unwrap_or_default();
+        let one_line = !KEYS.contains(&key.as_str()) || key == "description";
+        if one_line || !text.contains('\n') {
+            return true;
+        }
+        problems.push(assignment.value.problem(
+            Code::ControlCharacter,
+            format!("a line break in `{key}`"),
+            "write it on one line",
+        ));
+        false
+    });
     values
 }
 

@@ -135,6 +135,28 @@ impl Recipe {
         }
     }
 
+    /// What manifests alone say, with no folder around them: those of the two dialects that there are.
+    ///
+    /// # Errors
+    ///
+    /// All of their errors, with the warnings.
+    pub fn of_manifests(
+        shell: Option<&[u8]>,
+        json: Option<&[u8]>,
+    ) -> Result<ReadOutcome, Problems> {
+        let mut problems = Collector::default();
+        let fields = manifests(shell, json, shell.is_some(), &mut problems);
+        let failed = problems.has_errors();
+        let warnings = problems.finish();
+        match fields {
+            Some(fields) if !failed => Ok(ReadOutcome {
+                recipe: fields.into_recipe(Utf8Path::new("")),
+                warnings,
+            }),
+            _ => Err(Problems(warnings)),
+        }
+    }
+
     /// Name and version as one word ("hello-lx-1.0.0").
     pub fn name_version(&self) -> String {
         format!("{}-{}", self.name.value, self.version.value)
@@ -203,21 +225,36 @@ impl Parts {
     }
 }
 
-/// What one manifest, or both together, say.
+/// What the manifests in a folder say.
 fn read_manifests(folder: &Folder<'_>, problems: &mut Collector) -> Option<Fields> {
-    let json_contents = folder.manifest("manifest.json", problems);
-    let json = json_contents.as_ref().map(|contents| {
+    let shell = folder.manifest("manifest", problems);
+    let json = folder.manifest("manifest.json", problems);
+    manifests(
+        shell.as_ref().map(|contents| contents.bytes.as_slice()),
+        json.as_ref().map(|contents| contents.bytes.as_slice()),
+        folder.has("manifest"),
+        problems,
+    )
+}
+
+/// What one manifest, or both together, say; `beside` is whether a `manifest` stands there, read or not.
+fn manifests(
+    shell: Option<&[u8]>,
+    json: Option<&[u8]>,
+    beside: bool,
+    problems: &mut Collector,
+) -> Option<Fields> {
+    let json = json.map(|bytes| {
         let source = Source {
             file: "manifest.json".into(),
-            bytes: &contents.bytes,
+            bytes,
         };
         json_manifest::parse(source, problems)
     });
-    let shell_contents = folder.manifest("manifest", problems);
-    let shell = shell_contents.as_ref().map(|contents| {
+    let shell = shell.map(|bytes| {
         let source = Source {
             file: "manifest".into(),
-            bytes: &contents.bytes,
+            bytes,
         };
         let mut assignments = shell::parse(source, problems);
         structure::read_embedded(source, &mut assignments, problems);
@@ -225,7 +262,7 @@ fn read_manifests(folder: &Folder<'_>, problems: &mut Collector) -> Option<Field
     });
     if let Some(Contents::Payload(sign)) = json {
         let what = format!("is a payload of `vmadm create` (it has `{sign}`), not a manifest");
-        let (code, advice) = if folder.has("manifest") {
+        let (code, advice) = if beside {
             (Code::VmadmPayloadBeside, "rename it to vm.json")
         } else {
             (

@@ -683,3 +683,7 @@ fn never_closed<T>(open: usize, bracket: char, close: char) -> Result<T, Wrong> 
         format!("add the `{close}` that belongs to it"),
     )
 }
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -97,7 +97,7 @@ fn values(reader: &mut Reader<'_, '_>, key: &str, node: Node) -> Vec<(String, Wr
         ("minram" | "maxram" | "metadata", Json::Number(text)) => one(text),
         ("lbaas", Json::Bool(value)) => one(value.to_string()),
         ("users" | "networks" | "billingtags", Json::List(nodes)) => list(reader, key, nodes),
-        (_, Json::Text(text)) => match text.chars().find(|&c| is_steering(key, c)) {
+        (_, Json::Text(text)) => match text.chars().find(|&c| is_steering(c)) {
             None => one(text),
             Some(bad) => {
                 let message = format!(
@@ -127,9 +127,9 @@ fn values(reader: &mut Reader<'_, '_>, key: &str, node: Node) -> Vec<(String, Wr
     }
 }
 
-/// Descriptions may have several lines.
-fn is_steering(key: &str, character: char) -> bool {
-    character.is_control() && character != '\t' && !(key == "description" && character == '\n')
+/// Which keys may have several lines is decided where the keys are known.
+fn is_steering(character: char) -> bool {
+    character.is_control() && character != '\t' && character != '\n'
 }
 
 /// A list of words: strings, or objects with a name (and, for networks, a description).

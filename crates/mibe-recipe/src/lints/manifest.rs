@@ -45,6 +45,8 @@ const LINUX: &[&str] = &[
 
 pub(super) fn check(recipe: &Recipe, problems: &mut Collector) {
     match &recipe.base {
+        // One that is wrong has been told of.
+        None if problems.has_errors() => {}
         None => problems.push(Problem::of_file(
             Code::NoBase,
             recipe.name.file.clone(),

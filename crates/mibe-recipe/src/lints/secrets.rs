@@ -16,15 +16,35 @@ const MOST: usize = 5;
 /// What a pattern finds.
 struct Pattern {
     what: &'static str,
-    code: Code,
+    kind: Kind,
     regex: LazyLock<Option<Regex>>,
 }
 
+/// How sure a pattern is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// What has its form is one.
+    Token,
+    /// What stands before the @ of a URL.
+    Url,
+    /// The value of what is called a password.
+    Assigned,
+}
+
+impl Kind {
+    fn code(self) -> Code {
+        match self {
+            Self::Token => Code::Secret,
+            Self::Url | Self::Assigned => Code::Password,
+        }
+    }
+}
+
 macro_rules! pattern {
-    ($what:literal, $code:ident, $regex:literal) => {
+    ($what:literal, $kind:ident, $regex:literal) => {
         Pattern {
             what: $what,
-            code: Code::$code,
+            kind: Kind::$kind,
             regex: LazyLock::new(|| Regex::new($regex).ok()),
         }
     };
@@ -34,22 +54,22 @@ macro_rules! pattern {
 static PATTERNS: [Pattern; 4] = [
     pattern!(
         "a private key",
-        Secret,
+        Token,
         r"(?-u)-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n(?:[A-Za-z-]+: [^\n]*\n)*\s*[A-Za-z0-9+/=]{20,}"
     ),
     pattern!(
         "an access token",
-        Secret,
+        Token,
         r"(?-u)\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22}|glpat-[A-Za-z0-9_-]{20}|xox[abprs]-[A-Za-z0-9-]{10}|sk_live_[A-Za-z0-9]{16}|npm_[A-Za-z0-9]{36}|AIza[0-9A-Za-z_-]{35}|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|hvs\.[A-Za-z0-9_-]{24}|dop_v1_[0-9a-f]{64})"
     ),
     pattern!(
         "a URL with a password",
-        Password,
+        Url,
         r#"(?-u)\b[a-z][a-z0-9+.-]*://[^/\s:@"'$<>{}%\[\]]*:(?P<value>[^/\s:@"'<>\[\]]{3,})@[A-Za-z0-9\[]"#
     ),
     pattern!(
         "a password",
-        Password,
+        Assigned,
         r#"(?i-u)(?:^|[^A-Za-z0-9])[a-z0-9_.-]*(?:passw(?:or)?d|passphrase|pwd|secret|api_?key|auth_?token|access_?token)["']?(?:[ \t]*=>?[ \t]*|[ \t]*:[ \t]+)["']?(?P<value>[^\s"'#;,|&()\[\]]{6,})"#
     ),
 ];
@@ -74,11 +94,16 @@ pub(super) fn check(file: &Utf8Path, bytes: &[u8], problems: &mut Collector) {
             if told >= MOST {
                 break;
             }
-            if pattern.code == Code::Password && !is_password(bytes, &found) {
+            let counts = match pattern.kind {
+                Kind::Token => true,
+                Kind::Url => is_literal(bytes, &found),
+                Kind::Assigned => is_literal(bytes, &found) && is_password(&found),
+            };
+            if !counts {
                 continue;
             }
             told += 1;
-            tell(source, &found, pattern.code, pattern.what, problems);
+            tell(source, &found, pattern.kind.code(), pattern.what, problems);
         }
     }
     if file.as_str().ends_with("etc/shadow")
@@ -130,32 +155,33 @@ fn without_text(mut location: Location) -> Location {
     location
 }
 
-/// Whether a value looks like a password and not like the place of one.
-fn is_password(bytes: &[u8], found: &Captures<'_>) -> bool {
+/// Whether a value stands for itself, in a line that counts.
+fn is_literal(bytes: &[u8], found: &Captures<'_>) -> bool {
     let Some(value) = found.name("value") else {
         return false;
     };
-    if is_comment(bytes, value.start()) {
-        return false;
-    }
-    let value = value.as_bytes();
-    // A variable, a template, a path, a call: what stands for a password.
-    if value.iter().any(|byte| b"$%{}<>*`\\".contains(byte))
-        || value.starts_with(b"/")
-        || value.starts_with(b"@")
-    {
-        return false;
-    }
-    if value.contains(&b'/') && !value.contains(&b'+') {
-        return false;
-    }
+    // A variable, a template, a call: what stands for a password.
+    let template = value
+        .as_bytes()
+        .iter()
+        .any(|byte| b"$%{}<>*`\\".contains(byte));
+    !template && !is_comment(bytes, value.start())
+}
+
+/// Whether a value looks like a password and not like a word or the place of one.
+fn is_password(found: &Captures<'_>) -> bool {
+    let value = found
+        .name("value")
+        .map(|value| value.as_bytes())
+        .unwrap_or_default();
+    let path = value.starts_with(b"@") || (value.contains(&b'/') && !value.contains(&b'+'));
     let has = |wanted: fn(&u8) -> bool| value.iter().any(wanted);
     let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     let cased = has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_uppercase)
         && !value.contains(&b'.')
         && !value.contains(&b'_');
-    mixed || (cased && value.len() >= 10)
+    !path && (mixed || (cased && value.len() >= 10))
 }
 
 /// Examples in comments are most of what looks like a password.
