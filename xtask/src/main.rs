@@ -27,6 +27,7 @@ usage: cargo xtask COMMAND
   test [--slow] [FILTER...]   install what the tests need and lack, build the oracle, run all tests
                               (those whose name contains FILTER; --slow: the long ones too)
   parts                       only install and build what the tests need
+  pages                       write docs/findings.md and docs/settings.md anew, which are made from the code
   lint                        rustfmt, clippy, and the two below
   rules                       the rules of the house that no other tool checks; shellcheck
   licences                    dependencies against deny.toml
@@ -64,12 +65,31 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     match (command.as_str(), rest) {
         ("test", rest) => test::run(&project, rest),
         ("parts", []) => test::prepare(&project).map(drop),
+        ("pages", []) => pages(&project),
         ("lint", []) => lint(&project),
         ("rules", []) => rules::check(&project),
         ("licences" | "licenses", []) => licences::check(&project),
         ("bench", rest) => bench::run(&project, rest),
         _ => Err(Failure::usage(USAGE)),
     }
+}
+
+/// The tests that hold the pages against the code write them, too.
+fn pages(project: &Project) -> Result<(), Failure> {
+    let mut command = project::cargo();
+    command
+        .current_dir(&project.root)
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "mibe-recipe",
+            "--package",
+            "mibe-home",
+        ])
+        .args(["--", "the_documentation_lists_them_all"])
+        .env("MIBE_UPDATE_DOCS", "1");
+    project::run(&mut command)
 }
 
 fn lint(project: &Project) -> Result<(), Failure> {

@@ -51,6 +51,7 @@ const PARTS: &[Part] = &[
     Part { package: "dpkg", sign: Sign::Program("dpkg-deb"), why: "makes packages for archives of the tests; says which version is newer" },
     Part { package: "rpm", sign: Sign::Program("rpmbuild"), why: "makes packages and the database that they are in" },
     Part { package: "db5.3-util", sign: Sign::Program("db5.3_load"), why: "makes the database that older rpms keep" },
+    Part { package: "git", sign: Sign::Program("git"), why: "clones and serves the repositories of the tests" },
     Part { package: "tar", sign: Sign::Program("tar"), why: "makes and reads archives of every kind" },
     Part { package: "shellcheck", sign: Sign::Program("shellcheck"), why: "checks the scripts that go into images" },
 ];

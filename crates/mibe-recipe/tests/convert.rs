@@ -2,51 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/manifests.rs"]
+mod manifests;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use mibe_recipe::{Dialect, Recipe, Summary, convert_text};
+use mibe_recipe::{Dialect, Recipe, convert_text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn summary(bytes: &[u8], dialect: Dialect) -> Option<Summary> {
-    let outcome = match dialect {
-        Dialect::Shell => Recipe::of_manifests(Some(bytes), None),
-        Dialect::Json => Recipe::of_manifests(None, Some(bytes)),
-    };
-    outcome.ok().map(|outcome| outcome.recipe.summary())
-}
-
-fn compared(summary: &Summary) -> Value {
-    serde_json::to_value(summary).unwrap()
-}
-
-/// Converts there and back; each time the recipe must be the same.
-fn to_and_fro(text: &[u8], from: Dialect) {
-    let Some(first) = summary(text, from) else {
-        return;
-    };
-    let there = convert_text(text, from)
-        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(text)));
-    let second = summary(there.text.as_bytes(), from.other());
-    assert_eq!(
-        second.as_ref().map(compared),
-        Some(compared(&first)),
-        "{}",
-        there.text
-    );
-    let back = convert_text(there.text.as_bytes(), from.other()).unwrap();
-    assert_eq!(
-        summary(back.text.as_bytes(), from).as_ref().map(compared),
-        Some(compared(&first)),
-        "{}",
-        back.text
-    );
-    // After one round the way of writing has settled.
-    let there = convert_text(back.text.as_bytes(), from).unwrap();
-    let again = convert_text(there.text.as_bytes(), from.other()).unwrap();
-    assert_eq!(again.text, back.text);
-}
+use manifests::to_and_fro;
 
 fn metadata() -> impl Strategy<Value = Value> {
     let entry = (

@@ -4,6 +4,7 @@ mod contest;
 mod images;
 mod measure;
 mod programs;
+mod repositories;
 mod sandbox;
 mod trees;
 
@@ -54,6 +55,10 @@ fn bench(project: &Project, arguments: &[String]) -> Result<(), Failure> {
             let outcome = images::run_wanted(project, &tree, &scratch, options.rounds, wanted);
             missed.extend(measured("images", outcome));
         }
+    }
+    if wanted("check") {
+        let outcome = repositories::run(project, &scratch, options.rounds);
+        missed.extend(measured("check", outcome));
     }
     if wanted("sandbox") {
         missed.extend(measured("sandbox", sandbox::run(project, options.rounds)));

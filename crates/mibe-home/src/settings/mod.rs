@@ -372,6 +372,37 @@ pub fn commented() -> String {
     text
 }
 
+/// The page that lists every setting, in Markdown: `docs/settings.md`.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Settings\n\nSettings are read from `mibe.toml` in the home, then from `$XDG_CONFIG_HOME/mibe/mibe.toml` (`~/.config/mibe/mibe.toml`); \
+         the first that has one counts. What the command line says stands over all of them, and what a repository's manifest says over \
+         those under `image` and over `build.base` and `build.compression`. A setting that there is not is an error.\n\n\
+         | setting | for example | what it does |\n|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | `{}` | {} |",
+            setting.key, setting.example, setting.meaning
+        );
+    }
+    page.push_str(
+        "\nIn a file, `build.mirror = …` stands as `mirror = …` under `[build]`. `mibe init-home` writes a `mibe.toml` with all of them as \
+         comments.\n\n## .mibecfg\n\nThe files `.mibecfg` in the home and in the user's home directory, which forks of the shell mibe read, \
+         are read too (the user's stands over the home's, `mibe.toml` over both); no shell runs them.\n\n| key | setting |\n|---|---|\n",
+    );
+    for (key, setting) in OF_MIBECFG {
+        let setting = setting.map_or_else(
+            || "nothing: image manifests name an owner by its UUID alone".to_owned(),
+            |setting| format!("`{setting}`"),
+        );
+        let _ = writeln!(page, "| `{key}` | {setting} |");
+    }
+    page
+}
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -45,7 +45,7 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "What the build machine sees of the network; `--network` overrides it." },
     Setting { key: "build.resolvers", kind: Kind::List, example: "[\"192.0.2.53\"]",
         meaning: "Name servers of the build machine instead of the host's; not in the image. `--resolver` overrides them." },
-    Setting { key: "build.mirror", kind: Kind::Text, example: "\"http://deb.debian.org/debian\"",
+    Setting { key: "build.mirror", kind: Kind::Text, example: "\"http://mirror.example.org/debian\"",
         meaning: "Debian mirror to bootstrap and install from; `--mirror` overrides it." },
     Setting { key: "build.keyring", kind: Kind::Path, example: "\"keys/mirror.gpg\"",
         meaning: "OpenPGP keyring that the mirror's signatures must come from; `--keyring` overrides it." },

@@ -59,6 +59,20 @@ fn every_mistake_is_told_with_its_place() {
     assert!(problems[0].starts_with("/h/mibe.toml:1:"), "{problems:?}");
 }
 
+/// `docs/settings.md` is made from the table; `MIBE_UPDATE_DOCS=1` writes it anew.
+#[test]
+fn the_documentation_lists_them_all() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
+    if env::var_os("MIBE_UPDATE_DOCS").is_some() {
+        fs::write(&path, page()).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page(),
+        "docs/settings.md is out of date: cargo xtask pages"
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_settings_or_problems(text in "\\PC{0,100}") {
