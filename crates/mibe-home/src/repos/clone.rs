@@ -76,9 +76,13 @@ pub fn clean(repos: &Utf8Path) -> Result<(), HomeError> {
         if young || lock.try_lock().is_err() {
             continue;
         }
-        // What can't be removed now is tried again by the next clone.
-        let _ = fs::remove_dir_all(path.with_extension(""));
-        let _ = fs::remove_file(path);
+        let folder = path.with_extension("");
+        let _ = fs::remove_dir_all(&folder);
+        // A git that outlived mibe may still write there: what can't be removed now is tried again by the next clone,
+        // which knows it by its lock.
+        if folder.symlink_metadata().is_err() {
+            let _ = fs::remove_file(path);
+        }
     }
     let _ = fs::remove_dir(&growing);
     Ok(())

@@ -133,6 +133,8 @@ pub struct Git {
     program: PathBuf,
     /// For ssh when the user has no command of their own for it.
     ssh: Option<&'static str>,
+    /// Variables beside those of this process.
+    environment: Vec<(OsString, OsString)>,
 }
 
 impl Git {
@@ -142,7 +144,11 @@ impl Git {
         let program = std::env::split_paths(&path)
             .map(|folder| folder.join("git"))
             .find(|program| rustix::fs::access(program, rustix::fs::Access::EXEC_OK).is_ok())?;
-        let mut git = Self { program, ssh: None };
+        let mut git = Self {
+            program,
+            ssh: None,
+            environment: Vec::new(),
+        };
         let own = ["GIT_SSH_COMMAND", "GIT_SSH"]
             .iter()
             .any(|name| std::env::var_os(name).is_some());
@@ -166,6 +172,13 @@ impl Git {
         Some(git)
     }
 
+    /// Adds a variable to git's environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     fn command(&self, folder: Option<&Utf8Path>) -> Command {
         let mut command = Command::new(&self.program);
         for name in MISLEADING {
@@ -185,6 +198,7 @@ impl Git {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(ssh) = self.ssh {
             command.env("GIT_SSH_COMMAND", ssh);
         }
@@ -285,6 +299,7 @@ pub(crate) fn failure(stderr: &str) -> Failure {
         Kind::NotFound
     } else if has(&[
         "did not match any",
+        "invalid reference",
         "remote branch",
         "pathspec",
         "couldn't find remote ref",
@@ -483,6 +498,7 @@ mod tests {
                 "fatal: early EOF\nfatal: fetch-pack: invalid index-pack output",
                 Kind::Network,
             ),
+            ("fatal: invalid reference: nope", Kind::NoRef),
             ("something", Kind::Other),
         ] {
             assert_eq!(failure(words).kind, kind, "{words}");
