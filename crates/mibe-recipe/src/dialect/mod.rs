@@ -5,6 +5,7 @@
 pub(crate) mod json;
 pub(crate) mod json_manifest;
 pub(crate) mod shell;
+mod shell_values;
 pub(crate) mod shell_write;
 pub(crate) mod structure;
 

@@ -1,10 +1,18 @@
 //! The arguments of every command.
 
-use std::ffi::OsString;
+mod image;
+mod repos;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use image::{
+    ImageCat, ImageCommand, ImageDiff, ImageExtract, ImageFiles, ImageFlatten, ImageList,
+    Libraries, OneImage, OneImageJson,
+};
+pub use repos::{Init, InitHome, ReposCommand, ReposList, ReposWork, TypeName};
 
 /// Make machine images for SmartOS and Triton.
 #[derive(Debug, Parser)]
@@ -163,88 +171,6 @@ pub struct Convert {
     pub stdout: bool,
 }
 
-/// Make a new build repository.
-///
-/// A NAME goes into the home's repos/, or the current folder where there is no home; a path where it says. An image is called like its
-/// repository, without mi- before it.
-#[derive(Debug, Args)]
-pub struct Init {
-    /// Its folder
-    #[arg(value_name = "NAME")]
-    pub name: PathBuf,
-    /// What kind of image it makes
-    #[arg(long, value_enum, default_value_t = TypeName::Lx)]
-    pub r#type: TypeName,
-    /// Make it a git repository with a first commit and this remote
-    #[arg(long, value_name = "URL")]
-    pub git: Option<String>,
-}
-
-/// Kinds of images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TypeName {
-    /// A SmartOS zone
-    Native,
-    /// A Linux zone
-    Lx,
-    /// A virtual machine
-    Hvm,
-}
-
-/// Make a home.
-///
-/// What is in the folder already stays as it is.
-#[derive(Debug, Args)]
-pub struct InitHome {
-    /// The folder; the current one without it
-    #[arg(value_name = "DIR")]
-    pub folder: Option<PathBuf>,
-}
-
-/// Clone, pull and list the repositories named in etc/repos.list.
-///
-/// The home is the folder that MIBE_HOME names, or the first of the current folder and those above it that has mibe.toml, or
-/// repos/ and etc/repos.list or etc/repos.conf.
-#[derive(Debug, Subcommand)]
-pub enum ReposCommand {
-    /// Clone those that are not there yet
-    Clone(ReposWork),
-    /// Bring those that are there up to date, where nothing of your own would be lost
-    Pull(ReposWork),
-    /// List what the list names and what else is in repos/
-    List(ReposList),
-    /// Tell how each of them stands, without asking a server
-    Status(ReposList),
-}
-
-/// Work on repositories.
-#[derive(Debug, Args)]
-pub struct ReposWork {
-    /// Their names; all of the list without any
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-    /// How many at once from one server [default: 4]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=64))]
-    pub jobs: Option<u64>,
-    /// How long one may take, in seconds [default: 300]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: Option<u64>,
-    /// A JSON object a repository
-    #[arg(long)]
-    pub json: bool,
-    /// The table alone
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-/// Tell of repositories.
-#[derive(Debug, Args)]
-pub struct ReposList {
-    /// A JSON object a repository
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Dialects of manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DialectName {
@@ -252,162 +178,6 @@ pub enum DialectName {
     Shell,
     /// manifest.json
     Json,
-}
-
-/// Look into images.
-///
-/// IMAGE is the path of a manifest or of a stream (compressed with gzip, bzip2, xz or zstd, or not), a UUID, or
-/// NAME@VERSION of an image in the library; `-` reads a stream from standard input.
-#[derive(Debug, Subcommand)]
-pub enum ImageCommand {
-    /// List the images of the library
-    List(ImageList),
-    /// Show an image's manifest, sizes, ancestry and stream
-    Show(OneImageJson),
-    /// List the files in an image
-    Files(ImageFiles),
-    /// Write a file of an image to standard output
-    Cat(ImageCat),
-    /// Unpack an image, or some of its files, into a folder or a tar archive
-    Extract(ImageExtract),
-    /// Tell how two images differ: files, packages, users and services
-    Diff(ImageDiff),
-    /// Look into every part of an image: checksums, records, references, manifest, file
-    Verify(OneImageJson),
-    /// Make a full image of an incremental one and its origins
-    Flatten(ImageFlatten),
-}
-
-/// Where images are found.
-#[derive(Debug, Args)]
-pub struct Libraries {
-    /// Folder in which images are looked for, before the cache [default: images, in the home if there is one]
-    #[arg(long, value_name = "DIR")]
-    pub images: Option<PathBuf>,
-    /// Image that IMAGE stands on and that is in no library (a manifest or a stream); may be given again
-    #[arg(long, value_name = "FILE")]
-    pub origin: Vec<PathBuf>,
-}
-
-/// An image.
-#[derive(Debug, Args)]
-pub struct OneImage {
-    /// Path of a manifest or stream, UUID, NAME@VERSION, or - for standard input
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
-    /// Where images are found
-    #[command(flatten)]
-    pub libraries: Libraries,
-}
-
-/// An image, told as text or JSON.
-#[derive(Debug, Args)]
-pub struct OneImageJson {
-    /// The image
-    #[command(flatten)]
-    pub image: OneImage,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// List the images of the library.
-#[derive(Debug, Args)]
-pub struct ImageList {
-    /// Where images are found
-    #[command(flatten)]
-    pub libraries: Libraries,
-    /// A JSON object a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// List the files in an image.
-#[derive(Debug, Args)]
-pub struct ImageFiles {
-    /// The image
-    #[command(flatten)]
-    pub image: OneImage,
-    /// List what is at and below this path in the image only
-    #[arg(value_name = "PATH")]
-    pub path: Option<OsString>,
-    /// With mode, links, owner, group, size and time (UTC)
-    #[arg(short, long)]
-    pub long: bool,
-    /// A JSON object a line
-    #[arg(long, conflicts_with = "long")]
-    pub json: bool,
-    /// With the SHA-256 of the content
-    #[arg(long)]
-    pub sha256: bool,
-}
-
-/// Write a file of an image to standard output.
-#[derive(Debug, Args)]
-pub struct ImageCat {
-    /// The image
-    #[command(flatten)]
-    pub image: OneImage,
-    /// Path of the file in the image
-    #[arg(value_name = "PATH")]
-    pub path: OsString,
-}
-
-/// Unpack an image into a folder or a tar archive.
-///
-/// Run by root, files get their owners. For others, owners and devices are kept in attributes of the files, and a tar
-/// archive holds them as they are.
-#[derive(Debug, Args)]
-pub struct ImageExtract {
-    /// The image
-    #[command(flatten)]
-    pub image: OneImage,
-    /// The folder to make (not with --tar), then paths in the image to take, instead of all
-    #[arg(value_name = "DIR] [PATH")]
-    pub paths: Vec<PathBuf>,
-    /// Write a tar archive instead; - is standard output
-    #[arg(long, value_name = "FILE")]
-    pub tar: Option<PathBuf>,
-}
-
-/// Tell how two images differ.
-#[derive(Debug, Args)]
-pub struct ImageDiff {
-    /// The one image
-    #[arg(value_name = "A")]
-    pub one: String,
-    /// The other
-    #[arg(value_name = "B")]
-    pub other: String,
-    /// Where images are found
-    #[command(flatten)]
-    pub libraries: Libraries,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// Tell of files that differ in nothing but their times, too
-    #[arg(long)]
-    pub times: bool,
-}
-
-/// Make a full image of an incremental one and its origins.
-#[derive(Debug, Args)]
-pub struct ImageFlatten {
-    /// The image
-    #[command(flatten)]
-    pub image: OneImage,
-    /// Where the image goes [default: images, in the home if there is one]
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-    /// Its version [default: that of IMAGE with -full at its end]
-    #[arg(long, value_name = "VERSION")]
-    pub image_version: Option<String>,
-    /// Compression of its file
-    #[arg(long, value_enum, default_value_t = CompressionName::Gzip)]
-    pub compression: CompressionName,
-    /// Replace an image of the same name and version
-    #[arg(long)]
-    pub force: bool,
 }
 
 /// Builders.

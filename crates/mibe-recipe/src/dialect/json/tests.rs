@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::parse::DEPTH;
 use super::*;
+use crate::problem::{Problem, Source};
 
 fn read(bytes: &[u8]) -> Result<Node, Box<Problem>> {
     let source = Source {
