@@ -24,7 +24,7 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// `MIBE_HOME` names no folder, or the current folder has no UTF-8 path.
+    /// `MIBE_HOME` names no folder.
     pub fn find() -> Result<Self, HomeError> {
         if let Some(folder) = env::var_os("MIBE_HOME").filter(|value| !value.is_empty()) {
             let folder = Utf8PathBuf::try_from(std::path::PathBuf::from(folder))
@@ -34,9 +34,11 @@ impl Home {
         let Ok(current) = env::current_dir() else {
             return Ok(Self::none());
         };
-        let current = Utf8PathBuf::try_from(current)
-            .map_err(|error| HomeError::NotUtf8(error.into_path_buf()))?;
-        Ok(Self::above(&current).unwrap_or_else(Self::none))
+        // A folder that no home can be in is as good as one without.
+        let home = Utf8PathBuf::try_from(current)
+            .ok()
+            .and_then(|current| Self::above(&current));
+        Ok(home.unwrap_or_else(Self::none))
     }
 
     /// The home in a folder that was named.

@@ -58,6 +58,13 @@ impl CommandError {
         self
     }
 
+    /// Adds what is wrong with a repository; shown before the message.
+    #[must_use]
+    pub fn problems(mut self, problems: Vec<Problem>) -> Self {
+        self.0.problems = problems;
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: String) -> Self {

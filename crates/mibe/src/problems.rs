@@ -1,5 +1,7 @@
 //! Shows located problems of a repository: the line, with a mark under what is wrong.
 
+use std::io::IsTerminal as _;
+
 use mibe_recipe::{Problem, Severity};
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
@@ -7,20 +9,18 @@ use miette::{
 
 use crate::output::plain;
 
-/// Every problem as text, one after the other; empty if there is none.
+/// Every problem as text for standard error, one after the other; empty if there is none.
 pub fn render(problems: &[Problem]) -> String {
-    render_all(problems, false)
+    render_all(problems, false, std::io::stderr().is_terminal())
 }
 
-/// The same with why each of them matters.
+/// The same with why each of them matters, for standard output.
 pub fn render_with_reasons(problems: &[Problem]) -> String {
-    render_all(problems, true)
+    render_all(problems, true, std::io::stdout().is_terminal())
 }
 
-fn render_all(problems: &[Problem], reasons: bool) -> String {
-    let theme = if std::env::var_os("NO_COLOR").is_some()
-        || !std::io::IsTerminal::is_terminal(&std::io::stderr())
-    {
+fn render_all(problems: &[Problem], reasons: bool, terminal: bool) -> String {
+    let theme = if std::env::var_os("NO_COLOR").is_some() || !terminal {
         GraphicalTheme::unicode_nocolor()
     } else {
         GraphicalTheme::unicode()

@@ -184,7 +184,9 @@ impl Git {
         for name in MISLEADING {
             command.env_remove(name);
         }
+        // A window that asks for a password is somebody asked, too. GIT_ASKPASS stays: who sets it wants it.
         command
+            .env_remove("SSH_ASKPASS")
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
             // Housekeeping in the background would outlive us and keep the streams open.

@@ -10,7 +10,7 @@ use mibe_recipe::{Dialect, convert};
 use crate::cli::{Convert, DialectName};
 use crate::commands::utf8;
 use crate::error::{CommandError, Kind};
-use crate::{output, problems};
+use crate::output;
 
 #[expect(
     clippy::print_stderr,
@@ -24,7 +24,7 @@ pub fn run(arguments: &Convert) -> Result<(), CommandError> {
             Kind::Failed,
             format!("{} can't be converted", repository.join(from.file())),
         )
-        .cause(problems::render(&found.0).trim_end().to_owned())
+        .problems(found.0)
     })?;
     if converted.comments > 0 {
         eprintln!(
