@@ -32,12 +32,13 @@ pub(crate) fn merge(
         }
         problems.push(loses.value.problem(
             Code::Drift,
-            format!(
-                "`{key}` is {} here and {} in manifest.json (line {}), which wins",
-                shown(&loses.value.value),
-                shown(&wins.value.value),
-                wins.value.location.line
-            ),
+            {
+                let (here, there) = shown(&loses.value.value, &wins.value.value);
+                let line = wins.value.location.line;
+                format!(
+                    "`{key}` is {here} here and {there} in manifest.json (line {line}), which wins"
+                )
+            },
             "make both say the same, or remove one of the two manifests",
         ));
     }
@@ -94,18 +95,42 @@ fn same(one: &Written, other: &Written) -> bool {
     }
 }
 
-fn shown(value: &Written) -> String {
+/// Both values as a message shows them: long ones from a little before where they part.
+fn shown(one: &Written, other: &Written) -> (String, String) {
+    let (Some(one_text), Some(other_text)) = (one.text(), other.text()) else {
+        return (of_parts(one), of_parts(other));
+    };
+    let (one, other) = (one_text.trim(), other_text.trim());
+    let common = one
+        .chars()
+        .zip(other.chars())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let skipped = if common > SHOWN / 2 {
+        common - SHOWN / 4
+    } else {
+        0
+    };
+    let short = |text: &str| {
+        let rest: String = text.chars().skip(skipped).collect();
+        let shown: String = rest.escape_debug().take(SHOWN).collect();
+        let before = if skipped > 0 { "…" } else { "" };
+        let after = if rest.escape_debug().count() > SHOWN {
+            "…"
+        } else {
+            ""
+        };
+        format!("\"{before}{shown}{after}\"")
+    };
+    (short(one), short(other))
+}
+
+fn of_parts(value: &Written) -> String {
     match value {
-        Written::Text(text) => {
-            let text = text.trim();
-            let short: String = text.escape_debug().take(SHOWN).collect();
-            let more = if text.escape_debug().count() > SHOWN {
-                "…"
-            } else {
-                ""
-            };
-            format!("\"{short}{more}\"")
-        }
+        Written::Text(text) => format!(
+            "\"{}\"",
+            text.escape_debug().take(SHOWN).collect::<String>()
+        ),
         Written::Metadata(entries) => format!("{} keys", entries.len()),
         Written::Requirements(_) => "something else".to_owned(),
     }

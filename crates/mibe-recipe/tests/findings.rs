@@ -190,7 +190,7 @@ const FIXTURES: &[Fixture] = &[
     ("copy/root/customize", |r| { r.file("copy/root/customize", ""); }),
     ("a pipe", |r| { fs::create_dir_all(r.0.path().join("copy")).unwrap(); assert!(std::process::Command::new("mkfifo").arg(r.0.path().join("copy/pipe")).status().unwrap().success()); }),
     ("a deep tree", |r| { deep(r.0.path().join("copy").as_path()); }),
-    ("links", |r| { r.link("copy/etc/a", "../../../etc/passwd").link("copy/b", "/home/me/x").link("copy/c", "/opt/local/x").link("copy/usr/d", "../etc/x"); }),
+    ("links", |r| { r.file("copy/opt/y", "").link("copy/e", "/opt/y").link("copy/etc/a", "../../../etc/passwd").link("copy/b", "/home/me/x").link("copy/c", "/opt/local/x").link("copy/usr/d", "../etc/x"); }),
     ("everybody may write", |r| { r.file("copy/etc/x", "").mode("copy/etc/x", 0o666); fs::create_dir(r.0.path().join("copy/tmp")).unwrap(); r.mode("copy/tmp", 0o1777); }),
     ("zoneinit", |r| { for name in ["31-good.sh", "01-good", "setup.sh", "999-zz.sh", "989-good.sh", ".keep"] { r.file(&format!("copy/var/zoneinit/includes/{name}"), ""); } }),
     ("droppings", |r| { for name in ["x~", ".x.swp", "#x#", ".#x", "x.orig", "Thumbs.db", ".DS_Store", "._x"] { r.file(&format!("copy/etc/{name}"), ""); } }),

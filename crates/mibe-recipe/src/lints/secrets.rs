@@ -155,17 +155,36 @@ fn without_text(mut location: Location) -> Location {
     location
 }
 
+/// What documentation writes for a password.
+const DUMMIES: [&[u8]; 12] = [
+    b"pass",
+    b"passwd",
+    b"password",
+    b"secret",
+    b"changeme",
+    b"change_me",
+    b"example",
+    b"xxx",
+    b"xxxx",
+    b"your_password",
+    b"yourpassword",
+    b"mysecret",
+];
+
 /// Whether a value stands for itself, in a line that counts.
 fn is_literal(bytes: &[u8], found: &Captures<'_>) -> bool {
     let Some(value) = found.name("value") else {
         return false;
     };
-    // A variable, a template, a call: what stands for a password.
-    let template = value
-        .as_bytes()
+    let (start, value) = (value.start(), value.as_bytes());
+    let dummy = DUMMIES
         .iter()
-        .any(|byte| b"$%{}<>*`\\".contains(byte));
-    !template && !is_comment(bytes, value.start())
+        .any(|dummy| value.eq_ignore_ascii_case(dummy))
+        || (value.starts_with(b"__") && value.ends_with(b"__"))
+        || (value.starts_with(b"@@") && value.ends_with(b"@@"));
+    // A variable, a template, a call: what stands for a password.
+    let template = dummy || value.iter().any(|byte| b"$%{}<>*`\\".contains(byte));
+    !template && !is_comment(bytes, start)
 }
 
 /// Whether a value looks like a password and not like a word or the place of one.

@@ -1,6 +1,6 @@
 //! The tree below `copy/`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,6 +22,7 @@ const OF_HOSTS: [&str; 4] = ["/home/", "/Users/", "/Volumes/", "/private/"];
 
 pub(super) fn check(directory: &Utf8Path, copy: &[CopyEntry], problems: &mut Collector) {
     let real = directory.canonicalize_utf8().ok();
+    let paths: HashSet<&Path> = copy.iter().map(|entry| entry.path.as_path()).collect();
     let mut seen: HashMap<Vec<u8>, &Path> = HashMap::new();
     let mut bytes = Vec::new();
     for entry in copy {
@@ -46,7 +47,10 @@ pub(super) fn check(directory: &Utf8Path, copy: &[CopyEntry], problems: &mut Col
             ));
         }
         match &entry.kind {
-            EntryKind::Symlink(target) => link(&entry.path, target, real.as_deref(), problems),
+            EntryKind::Symlink(target) => {
+                let brought = |path: &Path| paths.contains(path);
+                link(&entry.path, target, real.as_deref(), brought, problems);
+            }
             EntryKind::File => {
                 zoneinit(&entry.path, problems);
                 bytes.clear();
@@ -108,7 +112,13 @@ fn droppings(path: &Path, problems: &mut Collector) {
     ));
 }
 
-fn link(path: &Path, target: &Path, repository: Option<&Utf8Path>, problems: &mut Collector) {
+fn link(
+    path: &Path,
+    target: &Path,
+    repository: Option<&Utf8Path>,
+    brought: impl Fn(&Path) -> bool,
+    problems: &mut Collector,
+) {
     if target.is_absolute() {
         let text = target.to_string_lossy();
         let of_host = OF_HOSTS.iter().any(|place| text.starts_with(place))
@@ -122,6 +132,13 @@ fn link(path: &Path, target: &Path, repository: Option<&Utf8Path>, problems: &mu
                     shown(target)
                 ),
                 "write the target as it is in the image",
+            ));
+        } else if !target.strip_prefix("/").is_ok_and(brought) {
+            problems.push(of(
+                path,
+                Code::AbsoluteLink,
+                format!("leads to {}, which copy/ does not bring", shown(target)),
+                "nothing, if the base brings it",
             ));
         }
         return;
