@@ -330,17 +330,28 @@ pub(crate) fn failure(stderr: &str) -> Failure {
         Kind::Other
     };
     // The first line that says what failed; progress and advice stand around it.
-    let line = stderr
+    let lines: Vec<&str> = stderr
         .lines()
         .map(str::trim)
-        .find(|line| {
-            line.starts_with("fatal:")
-                || line.starts_with("error:")
-                || line.starts_with("ERROR:")
-                || line.contains("denied")
-        })
-        .or_else(|| stderr.lines().map(str::trim).rfind(|line| !line.is_empty()))
-        .unwrap_or("git failed without a word");
+        .filter(|line| !line.is_empty())
+        .collect();
+    let telling = lines.iter().position(|line| {
+        ["fatal:", "error:", "ERROR:"]
+            .iter()
+            .any(|mark| line.starts_with(mark))
+            || line.contains("denied")
+    });
+    let place = telling.unwrap_or(lines.len().saturating_sub(1));
+    let mut line = lines
+        .get(place)
+        .copied()
+        .unwrap_or("git failed without a word")
+        .to_owned();
+    if line.ends_with(':')
+        && let Some(next) = lines.get(place + 1)
+    {
+        line = format!("{line} {next}");
+    }
     let message = line
         .trim_start_matches("fatal: ")
         .trim_start_matches("error: ");
@@ -506,6 +517,10 @@ mod tests {
             assert_eq!(failure(words).kind, kind, "{words}");
         }
         assert_eq!(failure("a\nfatal: b\nc").message, "b");
+        assert_eq!(
+            failure("fatal: unable to connect to h:\nh: refused").message,
+            "unable to connect to h: h: refused"
+        );
         assert_eq!(failure("").message, "git failed without a word");
     }
 }

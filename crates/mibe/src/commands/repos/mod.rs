@@ -230,12 +230,10 @@ impl Shown {
                 .bar
                 .set_message(format!("{} {}", self.doing, entry.name)),
             Step::Finished(_, outcome) => {
-                let line = output::plain(&table::line(outcome, 0)).into_owned();
                 self.bar.inc(1);
+                // On a terminal the bar tells how far it is, and the table comes right after it.
                 if self.lines {
-                    eprintln!("{line}");
-                } else {
-                    self.bar.println(line);
+                    eprintln!("{}", output::plain(&table::line(outcome, 0)));
                 }
             }
         }
