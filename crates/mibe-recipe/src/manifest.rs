@@ -51,6 +51,9 @@ pub(crate) const KEYS: &[&str] = &[
 /// Longest of the values that no rule bounds.
 pub(crate) const TEXT_LENGTH: usize = 1024;
 
+/// Largest tags of an image as JSON, in bytes: a rule of the image manifest.
+const TAGS_SIZE: usize = 100 << 10;
+
 /// What a manifest says: a recipe without the files beside it.
 pub(crate) struct Fields(Recipe);
 
@@ -397,6 +400,17 @@ impl Keys<'_> {
                 Code::Contradiction,
                 format!("`maxram` is below `minram` (line {})", least.location.line),
                 "change one of the two",
+            ));
+        }
+        let tags = serde_json::Value::Object(recipe.metadata_tags())
+            .to_string()
+            .len();
+        if tags > TAGS_SIZE {
+            self.problems.push(Problem::of_file(
+                Code::TooLong,
+                self.file.clone(),
+                format!("what it says of metadata takes {tags} bytes as tags, of which an image takes {TAGS_SIZE}"),
+                "shorten the descriptions",
             ));
         }
         for internal in &recipe.internal_metadata {

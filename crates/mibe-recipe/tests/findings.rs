@@ -152,6 +152,11 @@ const FIXTURES: &[Fixture] = &[
     ("JSON: a comment", |r| { r.json(", // why\n  \"brand\": \"x\""); }),
     ("JSON: twice", |r| { r.json(",\n  \"brand\": \"x\",\n  \"brand\": \"y\""); }),
     ("JSON: wrong types", |r| { r.json(",\n  \"brand\": 3,\n  \"minram\": \"lots\",\n  \"users\": [1],\n  \"customer_metadata\": [],\n  \"requirements\": {\"min_ram\": \"512\", \"networks\": [\"net0\"]}"); }),
+    ("JSON: no requirement", |r| { r.json(",\n  \"requirements\": {\"password\": true}"); }),
+    ("JSON: more metadata than tags hold", |r| {
+        let keys: Vec<String> = (0..12).map(|key| format!("\"k{key}\": {{\"description\": \"{}\"}}", "x".repeat(9000))).collect();
+        r.json(&format!(",\n  \"customer_metadata\": {{\n{}\n}}", keys.join(",\n")));
+    }),
     ("JSON: metadata", |r| { r.json(",\n  \"customer_metadata\": {\"a b\": {}, \"c\": {\"type\": \"bool\", \"default\": 1}, \"d\": {\"type\": \"color\", \"required\": \"yes\"}},\n  \"internal_metadata\": {\"c\": {}}"); }),
     ("JSON: a list", |r| { r.remove("manifest").file("manifest.json", "[]"); }),
     ("both differ", |r| { r.manifest("brand=\"one\"\nusers=\"root\"\n").file("manifest.json", "{\n  \"name\": \"x\",\n  \"version\": \"1.1\",\n  \"brand\": \"other\"\n}"); }),

@@ -232,7 +232,19 @@ impl Reader<'_, '_> {
                 },
                 "brand" | "bootrom" => matches!(node.value, Json::Text(_)),
                 "ssh_key" => matches!(node.value, Json::Bool(_)),
-                _ => true,
+                other => {
+                    let message = format!(
+                        "`{}` is no requirement of images, and image servers refuse it",
+                        other.escape_debug()
+                    );
+                    self.tell(
+                        key.span,
+                        Code::JsonType,
+                        message,
+                        "there are networks, brand, bootrom, ssh_key, min_ram, max_ram, min_platform and max_platform",
+                    );
+                    continue;
+                }
             };
             if good {
                 requirements.insert(key.text, node.value.to_serde());
