@@ -52,6 +52,8 @@ const PARTS: &[Part] = &[
     Part { package: "rpm", sign: Sign::Program("rpmbuild"), why: "makes packages and the database that they are in" },
     Part { package: "db5.3-util", sign: Sign::Program("db5.3_load"), why: "makes the database that older rpms keep" },
     Part { package: "git", sign: Sign::Program("git"), why: "clones and serves the repositories of the tests" },
+    Part { package: "openssh-server", sign: Sign::File("/usr/sbin/sshd"), why: "the host that commands are run on through ssh" },
+    Part { package: "openssh-client", sign: Sign::Program("ssh"), why: "reaches that host" },
     Part { package: "tar", sign: Sign::Program("tar"), why: "makes and reads archives of every kind" },
     Part { package: "shellcheck", sign: Sign::Program("shellcheck"), why: "checks the scripts that go into images" },
 ];

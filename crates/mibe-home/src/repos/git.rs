@@ -1,26 +1,17 @@
 //! Runs the system's git, so that users' keys, agents, credential helpers, proxies and settings hold.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
+use mibe_host::{Input, Outcome, Stream, process};
 use serde::Serialize;
 
 /// Bytes that are kept of what git prints on each stream.
 const KEPT: usize = 64 << 10;
-/// How often a running git is looked at.
-const TICK: Duration = Duration::from_millis(20);
-/// From SIGTERM to SIGKILL.
-const GRACE: Duration = Duration::from_secs(3);
-/// How long output is waited for after git ended: a connection that ssh shares keeps the stream open.
-const DRAIN: Duration = Duration::from_secs(2);
-
 /// Variables that would make git work on another repository than it is told: hooks of a build server set them.
 const MISLEADING: [&str; 9] = [
     "GIT_DIR",
@@ -116,14 +107,14 @@ pub struct Failure {
 /// What git said.
 #[derive(Debug)]
 pub(crate) struct Output {
-    pub(crate) status: ExitStatus,
+    pub(crate) status: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 impl Output {
     pub(crate) fn success(&self) -> bool {
-        self.status.success()
+        self.status == 0
     }
 }
 
@@ -195,11 +186,7 @@ impl Git {
                 "gc.autoDetach=false",
                 "-c",
                 "maintenance.autoDetach=false",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+            ]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(ssh) = self.ssh {
             command.env("GIT_SSH_COMMAND", ssh);
@@ -229,22 +216,42 @@ impl Git {
             .into_iter()
             .map(|argument| argument.as_ref().to_owned())
             .collect();
-        let mut child = self
-            .command(folder)
-            .args(&arguments)
-            .spawn()
-            .map_err(|error| Failure {
-                kind: Kind::Other,
-                message: format!("git can't be started: {error}"),
-            })?;
-        let stdout = Reader::of(child.stdout.take());
-        let stderr = Reader::of(child.stderr.take());
-        let status = wait(&mut child, until)?;
-        Ok(Output {
-            status,
-            stdout: stdout.text(),
-            stderr: stderr.text(),
-        })
+        let mut command = self.command(folder);
+        command.args(&arguments);
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let timeout = until.deadline.saturating_duration_since(Instant::now());
+        let outcome = process::run(
+            &mut command,
+            Input::Nothing,
+            Some(timeout),
+            until.cancel,
+            &mut |stream, bytes| {
+                let kept = match stream {
+                    Stream::Out => &mut stdout,
+                    Stream::Err => &mut stderr,
+                };
+                kept.extend_from_slice(bytes);
+                let beyond = kept.len().saturating_sub(KEPT);
+                kept.drain(..beyond);
+            },
+        );
+        let failed = |kind, message: String| Err(Failure { kind, message });
+        match outcome {
+            Ok(Outcome::Exited(status)) => Ok(Output {
+                status,
+                stdout: String::from_utf8_lossy(&stdout).into_owned(),
+                stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            }),
+            Ok(Outcome::Signaled(signal)) => {
+                failed(Kind::Other, format!("git was killed by signal {signal}"))
+            }
+            Ok(Outcome::TimedOut) => failed(
+                Kind::Timeout,
+                format!("took longer than {} s", until.timeout.as_secs_f32().ceil()),
+            ),
+            Ok(Outcome::Cancelled) => failed(Kind::Cancelled, "ended".to_owned()),
+            Err(error) => failed(Kind::Other, format!("git can't be started: {error}")),
+        }
     }
 
     /// Runs git, for what must succeed.
@@ -362,100 +369,6 @@ pub(crate) fn failure(stderr: &str) -> Failure {
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(300)
             .collect(),
-    }
-}
-
-fn wait(child: &mut Child, until: &Until<'_>) -> Result<ExitStatus, Failure> {
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) => {}
-            Err(error) => {
-                end(child);
-                return Err(Failure {
-                    kind: Kind::Other,
-                    message: format!("git can't be waited for: {error}"),
-                });
-            }
-        }
-        if until.cancel.load(Ordering::SeqCst) {
-            end(child);
-            return Err(Failure {
-                kind: Kind::Cancelled,
-                message: "ended".to_owned(),
-            });
-        }
-        if Instant::now() >= until.deadline {
-            end(child);
-            return Err(Failure {
-                kind: Kind::Timeout,
-                message: format!("took longer than {} s", until.timeout.as_secs_f32().ceil()),
-            });
-        }
-        std::thread::sleep(TICK);
-    }
-}
-
-/// Ends git and what it started: they are one process group.
-fn end(child: &mut Child) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let send = |signal: Signal| {
-        if let Some(group) = group {
-            // Whoever is gone already needs no signal.
-            let _ = kill_process_group(group, signal);
-        }
-    };
-    send(Signal::TERM);
-    let deadline = Instant::now() + GRACE;
-    while Instant::now() < deadline {
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            break;
-        }
-        std::thread::sleep(TICK);
-    }
-    send(Signal::KILL);
-    let _ = child.wait();
-}
-
-/// Reads a stream to its end, and keeps the last of it.
-struct Reader {
-    kept: Arc<Mutex<Vec<u8>>>,
-    done: Arc<AtomicBool>,
-}
-
-impl Reader {
-    fn of(stream: Option<impl Read + Send + 'static>) -> Self {
-        let reader = Self {
-            kept: Arc::default(),
-            done: Arc::new(AtomicBool::new(stream.is_none())),
-        };
-        if let Some(mut stream) = stream {
-            let (kept, done) = (Arc::clone(&reader.kept), Arc::clone(&reader.done));
-            std::thread::spawn(move || {
-                let mut buffer = [0; 8 << 10];
-                while let Ok(count) = stream.read(&mut buffer) {
-                    if count == 0 {
-                        break;
-                    }
-                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.extend_from_slice(&buffer[..count]);
-                    let beyond = kept.len().saturating_sub(KEPT);
-                    kept.drain(..beyond);
-                }
-                done.store(true, Ordering::SeqCst);
-            });
-        }
-        reader
-    }
-
-    fn text(&self) -> String {
-        let deadline = Instant::now() + DRAIN;
-        while !self.done.load(Ordering::SeqCst) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept).into_owned()
     }
 }
 
