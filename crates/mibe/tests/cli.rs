@@ -130,7 +130,7 @@ fn a_native_repository_is_refused_before_anything_is_touched() {
 fn what_is_no_build_repository_is_told_so() {
     refused(&[("ks.cfg", 0o644, "x")], 1).says("manifest");
     let world = World::new(Who::Root);
-    world.mibe(&["build", "absent"]).expect(1).says("absent");
+    world.mibe(&["build", "absent"]).expect(2).says("absent");
 }
 
 #[test]
