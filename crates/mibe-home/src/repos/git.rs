@@ -187,10 +187,10 @@ impl Git {
                 "-c",
                 "maintenance.autoDetach=false",
             ]);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(ssh) = self.ssh {
             command.env("GIT_SSH_COMMAND", ssh);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = folder {
             command.arg("-C").arg(folder.as_str());
         }
@@ -303,7 +303,7 @@ pub(crate) fn failure(stderr: &str) -> Failure {
         "does not appear to be a git repository",
         "error: 404",
         "no such file or directory",
-    ]) && !has(&["remote branch"])
+    ]) && !has(&["remote branch", "command not found"])
     {
         Kind::NotFound
     } else if has(&[
@@ -343,11 +343,19 @@ pub(crate) fn failure(stderr: &str) -> Failure {
         .filter(|line| !line.is_empty())
         .collect();
     let telling = lines.iter().position(|line| {
-        ["fatal:", "error:", "ERROR:"]
+        let of_git = ["fatal:", "error:", "ERROR:"]
             .iter()
-            .any(|mark| line.starts_with(mark))
-            || line.contains("denied")
+            .any(|mark| line.starts_with(mark));
+        // What ssh says comes before it, and says more.
+        let tells = !line.contains("Could not read from remote repository");
+        (of_git && tells) || line.contains("denied")
     });
+    let of_ssh = || {
+        lines
+            .iter()
+            .position(|line| line.contains("Could not read from remote"))
+    };
+    let telling = telling.or_else(|| of_ssh().map(|place| place.saturating_sub(1)));
     let place = telling.unwrap_or(lines.len().saturating_sub(1));
     let mut line = lines
         .get(place)
@@ -425,6 +433,10 @@ mod tests {
                 Kind::Network,
             ),
             ("fatal: invalid reference: nope", Kind::NoRef),
+            (
+                "bash: line 1: git-upload-pack: command not found\nfatal: Could not read from remote repository.",
+                Kind::Other,
+            ),
             ("something", Kind::Other),
         ] {
             assert_eq!(failure(words).kind, kind, "{words}");
@@ -433,6 +445,11 @@ mod tests {
         assert_eq!(
             failure("fatal: unable to connect to h:\nh: refused").message,
             "unable to connect to h: h: refused"
+        );
+        let through_ssh = "sh: git-upload-pack: not there\nfatal: Could not read from remote repository.\n\nPlease make sure";
+        assert_eq!(
+            failure(through_ssh).message,
+            "sh: git-upload-pack: not there"
         );
         assert_eq!(failure("").message, "git failed without a word");
     }
