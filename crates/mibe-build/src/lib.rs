@@ -25,6 +25,7 @@ pub mod packages;
 pub mod paths;
 pub mod plan;
 mod report;
+pub mod smartos;
 pub mod unpack_image;
 pub mod work;
 
