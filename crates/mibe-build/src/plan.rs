@@ -166,7 +166,8 @@ impl Plan {
                     format!("{repository} names no base"),
                     &[
                         "put base=\"debian:bookworm\" (or another) into its manifest",
-                        "or give one with --base: debian:SUITE, a root file system as a tar archive, or a directory",
+                        "or give one with --base: debian:SUITE, an image, a root file system as a tar archive, or a directory",
+                        "or set build.base in mibe.toml for all repositories that name none",
                     ],
                 ));
             }

@@ -21,12 +21,15 @@ pub enum HomeError {
         source: std::io::Error,
     },
     /// No repository has the name.
-    #[error("there is no build repository `{name}`, neither here nor in {repos}")]
+    #[error("there is no build repository `{name}`, {}", match .repos {
+        Some(repos) => format!("neither here nor in {repos}"),
+        None => "and no home that could have one of that name".to_owned(),
+    })]
     NoRepository {
         /// The name.
         name: String,
-        /// Where it was looked for.
-        repos: Utf8PathBuf,
+        /// Where it was looked for beside the current folder: in the home, if there is one.
+        repos: Option<Utf8PathBuf>,
         /// Names that are there and near to it, the nearest first.
         nearest: Vec<String>,
     },
@@ -76,7 +79,7 @@ impl HomeError {
                 vec!["see what MIBE_HOME says; `mibe init-home DIR` makes a home".to_owned()]
             }
             Self::NoRepository { nearest, .. } if nearest.is_empty() => vec![
-                "give the path of a folder, or see `mibe repos list` for what there is".to_owned(),
+                "give the path of a folder; names are of repositories in a home (MIBE_HOME, or found from here upwards)".to_owned(),
             ],
             Self::NoRepository { nearest, .. } => {
                 vec![format!("did you mean {}?", nearest.join(", "))]

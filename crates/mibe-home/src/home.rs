@@ -130,7 +130,7 @@ impl Home {
         let nearest = likeliest(named.as_str(), known.iter().map(String::as_str), OFFERED);
         Err(HomeError::NoRepository {
             name: named.to_string(),
-            repos: self.repos(),
+            repos: self.found.then(|| self.repos()),
             nearest: nearest.into_iter().map(ToOwned::to_owned).collect(),
         })
     }

@@ -226,6 +226,42 @@ fn the_old_commands_answer_to_their_names() {
 }
 
 #[test]
+fn what_an_old_home_has_stays() {
+    let world = World::new(Who::Root);
+    let home = world.home().join("old");
+    fs::create_dir_all(home.join("bin")).unwrap();
+    fs::create_dir_all(home.join("etc")).unwrap();
+    fs::write(home.join("bin/repo_cloneall"), "#!/bin/bash\n").unwrap();
+    fs::write(home.join("etc/repos.list"), "mi-a\n").unwrap();
+    let ran = world.mibe(&["init-home", "old"]).expect(0);
+    assert!(
+        ran.stdout.contains("kept  old/etc/repos.list"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("    rm old/bin/repo_cloneall\n"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(
+        fs::read_to_string(home.join("bin/repo_cloneall")).unwrap(),
+        "#!/bin/bash\n"
+    );
+    assert_eq!(
+        fs::read_to_string(home.join("etc/repos.list")).unwrap(),
+        "mi-a\n"
+    );
+    let again = world.mibe(&["init-home", "old"]).expect(0).stdout;
+    assert!(!again.contains("made"), "{again}");
+    assert!(!again.contains("bin/repo_pullall\n\n"), "{again}");
+    world
+        .mibe(&["check", "mi-a"])
+        .expect(2)
+        .says("no home that could have one of that name");
+}
+
+#[test]
 fn settings_are_found_and_wrong_ones_are_shown_where_they_stand() {
     let site = Site::new("mi-a\n");
     site.served("mi-a");
