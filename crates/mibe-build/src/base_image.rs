@@ -1,5 +1,6 @@
 //! Images as bases: what they are, and their trees.
 
+#[cfg(feature = "local")]
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::manifest::{ImageType, Manifest};
 use mibe_image::open::{Image, Libraries, ObjsetKind};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "local")]
 use zfs_stream::read::{Filesystem, NoContents, ReadError, Snapshot};
 
 use crate::error::BuildError;
@@ -131,7 +133,10 @@ impl ChainFiles {
         });
         Ok(Self(paths.collect::<Result<_, _>>()?))
     }
+}
 
+#[cfg(feature = "local")]
+impl ChainFiles {
     /// Starts to read the chain.
     pub fn open(&self) -> Result<Snapshot<impl Read + use<>>, String> {
         let mut streams = Vec::new();

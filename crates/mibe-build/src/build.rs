@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mibe_host::Outcome;
 use mibe_image::file::{FinishedFile, ImageWriter};
 use mibe_image::library;
 use mibe_image::progress::Progress;
-use mibe_sandbox::Outcome;
 
 use crate::capture::{CaptureOptions, Captured};
 use crate::error::BuildError;

@@ -84,6 +84,7 @@ pub enum BuildError {
         hints: Vec<String>,
     },
     /// The sandbox failed.
+    #[cfg(feature = "local")]
     #[error(transparent)]
     Sandbox(#[from] mibe_sandbox::Error),
     /// The image's file or manifest could not be written.
@@ -169,6 +170,7 @@ impl BuildError {
                 vec![format!("see who may write to {}", path.display())]
             }
             Self::Image(error) => error.hints(),
+            #[cfg(feature = "local")]
             Self::Sandbox(mibe_sandbox::Error::Io { source, path, .. }) if full_disk(source) => {
                 vec![format!(
                     "free some space on the file system of {}",

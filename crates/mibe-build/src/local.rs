@@ -2,6 +2,9 @@
 
 mod bases;
 pub(crate) mod jobs;
+pub(crate) mod lay;
+pub(crate) mod perform;
+pub(crate) mod zonepath;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -10,8 +13,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mibe_host::Outcome;
 use mibe_image::progress::Progress;
-use mibe_sandbox::{Agent, Cancel, Command, JobFiles, Mode, Network, Outcome, Sandbox};
+use mibe_sandbox::{Agent, Cancel, Command, JobFiles, Mode, Network, Sandbox};
 
 use crate::base::BaseRef;
 use crate::base_image::BaseImage;
@@ -402,6 +406,16 @@ impl LocalMachine {
     }
 }
 
+/// How a command in a sandbox ended, in the words of all builders.
+fn ended(outcome: mibe_sandbox::Outcome) -> Outcome {
+    match outcome {
+        mibe_sandbox::Outcome::Exited(status) => Outcome::Exited(status),
+        mibe_sandbox::Outcome::Signaled(signal) => Outcome::Signaled(signal),
+        mibe_sandbox::Outcome::TimedOut => Outcome::TimedOut,
+        mibe_sandbox::Outcome::Cancelled => Outcome::Cancelled,
+    }
+}
+
 impl Machine for LocalMachine {
     fn run(
         &mut self,
@@ -425,7 +439,7 @@ impl Machine for LocalMachine {
             tmp_tmpfs: false,
             ..Command::new(script.argv.clone())
         };
-        match self.sandbox.run(&command, &self.options.cancel, output)? {
+        match ended(self.sandbox.run(&command, &self.options.cancel, output)?) {
             Outcome::Cancelled => Err(BuildError::Cancelled),
             outcome => Ok(outcome),
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
-use mibe_sandbox::Outcome;
+use mibe_host::Outcome;
 
 use crate::base::BaseRef;
 use crate::base_image::BaseImage;

@@ -1,7 +1,9 @@
 //! The package managers of Linux distributions, as far as a build calls them.
 
+#[cfg(feature = "local")]
 use std::path::Path;
 
+#[cfg(feature = "local")]
 use mibe_sandbox::Root;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,7 @@ use PackageManager::{Apk, Apt, Dnf, Xbps, Yum};
 
 impl PackageManager {
     /// The package manager of a tree: the first whose program is there.
+    #[cfg(feature = "local")]
     pub fn of(root: &Root) -> Option<Self> {
         [
             (Apt, "usr/bin/apt-get"),

@@ -3,17 +3,20 @@
 //! A [`Work`] is data, so that it can be sent to where the tree is: the local builder hands it to a
 //! process inside the sandbox's namespaces.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use mibe_sandbox::{Kind, Root};
+#[cfg(feature = "local")]
 use serde::{Deserialize, Serialize};
 
-use crate::finalise::{self, Report};
 use crate::lay;
-use crate::packages::{PackageManager, SCRATCH};
+use crate::packages::PackageManager;
+
+#[cfg(feature = "local")]
+pub use crate::local::perform::perform;
 
 /// One piece of file work.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "local", derive(Serialize, Deserialize))]
 pub enum Work {
     /// Finds out what the tree is; changes nothing.
     Inspect,
@@ -51,18 +54,20 @@ impl Work {
 }
 
 /// A file to write.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "local", derive(Serialize, Deserialize))]
 pub struct NewFile {
     /// Path inside the tree.
     pub path: PathBuf,
     /// Permission bits.
     pub mode: u32,
     /// The whole content.
-    #[serde(with = "base64_bytes")]
+    #[cfg_attr(feature = "local", serde(with = "base64_bytes"))]
     pub content: Vec<u8>,
 }
 
 /// JSON has no bytes; an array of numbers would take a hundred times the memory.
+#[cfg(feature = "local")]
 mod base64_bytes {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     use serde::de::Error as _;
@@ -79,7 +84,8 @@ mod base64_bytes {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "local", derive(Serialize, Deserialize))]
 pub struct WorkReport {
     /// Of [`Work::Inspect`]: the package manager of the tree.
     pub package_manager: Option<PackageManager>,
@@ -89,98 +95,25 @@ pub struct WorkReport {
     pub finalised: Report,
 }
 
-/// Denies the start of services while packages are installed (invoke-rc.d's policy layer); 101 is "forbidden".
-const POLICY: &[u8] = b"#!/bin/sh\nexit 101\n";
-const POLICY_PATH: &str = "usr/sbin/policy-rc.d";
-const POLICY_SAVED: &str = "usr/sbin/policy-rc.d.mibe-saved";
-
-const PIN_PATH: &str = "etc/apt/preferences.d/mibe-lx";
-const PIN: &[u8] = b"Explanation: udev does not work in an LX zone (laid in by mibe)\nPackage: udev\nPin: release *\nPin-Priority: -1\n";
-
-/// Carries out `work` in `root`; an error names the path.
-pub fn perform(root: &Root, work: &Work) -> Result<WorkReport, String> {
-    let mut report = WorkReport::default();
-    match work {
-        Work::Inspect => {
-            report.package_manager = PackageManager::of(root);
-            report.distribution = finalise::Distribution::of(root).pretty_name;
-        }
-        Work::Prepare => prepare(root)?,
-        Work::Lay {
-            source,
-            entries,
-            mtime,
-        } => {
-            lay::lay(root, source, entries, *mtime).map_err(|error| error.to_string())?;
-        }
-        Work::Write(files) => {
-            for file in files {
-                if let Some(parent) = file.path.parent() {
-                    root.create_dir_all(parent, 0o755)
-                        .map_err(named("make", parent))?;
-                }
-                root.write(&file.path, file.mode, &file.content)
-                    .map_err(named("write", &file.path))?;
-            }
-        }
-        Work::Remove(path) => remove(root, path)?,
-        Work::FinaliseLx => {
-            restore(root)?;
-            report.finalised = finalise::finalise_lx(root).map_err(|error| error.to_string())?;
-        }
-    }
-    Ok(report)
+/// What was done to the tree, in words for the log and for the user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "local", derive(Serialize, Deserialize))]
+pub struct Report {
+    /// The distribution the tree holds, as its os-release names it ("Debian GNU/Linux 12 (bookworm)").
+    pub distribution: String,
+    /// Ordinary things that were done; they go to the log.
+    pub notes: Vec<String>,
+    /// Things that the author of the repository should know; they are shown.
+    pub warnings: Vec<String>,
 }
 
-fn prepare(root: &Root) -> Result<(), String> {
-    if root.metadata(Path::new("usr/sbin")).is_ok() {
-        if root.metadata(Path::new(POLICY_PATH)).is_ok()
-            && root.metadata(Path::new(POLICY_SAVED)).is_err()
-        {
-            root.rename(Path::new(POLICY_PATH), Path::new(POLICY_SAVED))
-                .map_err(named("rename", Path::new(POLICY_PATH)))?;
-        }
-        root.write(Path::new(POLICY_PATH), 0o755, POLICY)
-            .map_err(named("write", Path::new(POLICY_PATH)))?;
+#[cfg(feature = "local")]
+impl Report {
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
     }
-    if root.metadata(Path::new("etc/apt/preferences.d")).is_ok() {
-        root.write(Path::new(PIN_PATH), 0o644, PIN)
-            .map_err(named("write", Path::new(PIN_PATH)))?;
-    }
-    Ok(())
-}
 
-fn restore(root: &Root) -> Result<(), String> {
-    remove(root, Path::new(SCRATCH))?;
-    let ours = root
-        .read(Path::new(POLICY_PATH), 1 << 16)
-        .is_ok_and(|content| content == POLICY);
-    if ours {
-        remove(root, Path::new(POLICY_PATH))?;
+    pub(crate) fn warn(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
     }
-    if root.metadata(Path::new(POLICY_SAVED)).is_ok() {
-        if root.metadata(Path::new(POLICY_PATH)).is_ok() {
-            // The build laid in one of its own: it stays, the base's goes.
-            remove(root, Path::new(POLICY_SAVED))?;
-        } else {
-            root.rename(Path::new(POLICY_SAVED), Path::new(POLICY_PATH))
-                .map_err(named("rename", Path::new(POLICY_SAVED)))?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(root: &Root, path: &Path) -> Result<(), String> {
-    match root.metadata(path) {
-        Ok(metadata) if metadata.kind == Kind::Dir => {
-            root.remove_dir_all(path).map_err(named("remove", path))
-        }
-        Ok(_) => root.remove_file(path).map_err(named("remove", path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(named("remove", path)(error)),
-    }
-}
-
-fn named<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> String + 'a {
-    move |error| format!("{action} /{} in the image: {error}", path.display())
 }

@@ -53,6 +53,7 @@ impl CommandError {
 
     /// Adds what lies below it.
     #[must_use]
+    #[cfg(feature = "local")]
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
         self.0.causes.push(cause.into());
         self
@@ -105,6 +106,7 @@ impl CommandError {
     }
 
     /// The error as a JSON value, for `--progress json`.
+    #[cfg(feature = "local")]
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "event": "error",

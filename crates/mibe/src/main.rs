@@ -6,6 +6,7 @@ mod error;
 mod old_names;
 mod output;
 mod problems;
+#[cfg(feature = "local")]
 mod progress;
 mod signals;
 mod site;
@@ -19,12 +20,14 @@ use crate::cli::{Cli, Command};
 use crate::error::CommandError;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "local")]
     mibe_sandbox::agent_main(mibe_build::JOBS);
     if let Some(status) = old_names::run() {
         return status;
     }
     let cli = Cli::parse();
     let result = match &cli.command {
+        #[cfg(feature = "local")]
         Command::Build(arguments) => commands::build::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
         Command::Convert(arguments) => commands::convert::run(arguments),
@@ -32,7 +35,9 @@ fn main() -> ExitCode {
         Command::InitHome(arguments) => commands::init_home::run(arguments),
         Command::Repos(command) => commands::repos::run(command),
         Command::Image(command) => commands::image::run(command),
+        #[cfg(feature = "local")]
         Command::Doctor(arguments) => commands::doctor::run(arguments),
+        #[cfg(feature = "local")]
         Command::Clean(arguments) => commands::clean::run(arguments),
         Command::Completions(arguments) => {
             commands::completions::run(arguments);
@@ -50,7 +55,12 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "this is where errors meet the user")]
+#[cfg_attr(
+    not(feature = "local"),
+    expect(unused_variables, reason = "only builds write JSON lines")
+)]
 fn report(cli: &Cli, error: &CommandError) {
+    #[cfg(feature = "local")]
     if let Command::Build(arguments) = &cli.command
         && arguments.progress == cli::ProgressName::Json
     {

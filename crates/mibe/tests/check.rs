@@ -61,7 +61,14 @@ fn metadata_is_shown_and_told_as_json() {
         "boolean"
     );
     assert_eq!(objects[0]["recipe"]["internal_metadata"][0]["secret"], true);
-    // The plan of a build names them too.
+}
+
+/// The plan of a build names them too.
+#[cfg(feature = "local")]
+#[test]
+fn metadata_is_in_the_plan() {
+    let world = World::new(Who::Root);
+    world.write_repository("mi-mail", &[("manifest.json", 0o644, JSON), script()]);
     let ran = world
         .mibe(&["build", "mi-mail", "--dry-run", "--base", "debian:bookworm"])
         .expect(0);

@@ -5,6 +5,7 @@
 //! result and says what its users may trip over. What any of them did is in the [`Report`], so that
 //! nothing is changed behind the back of who wrote the repository.
 
+pub use crate::work::Report;
 mod checks;
 mod clean;
 mod lx;
@@ -16,30 +17,8 @@ use std::path::Path;
 
 use mibe_sandbox::{Kind, Metadata, Root};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 pub use lx::Distribution;
-
-/// What was done to the tree, in words for the log and for the user.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// The distribution the tree holds, as its os-release names it ("Debian GNU/Linux 12 (bookworm)").
-    pub distribution: String,
-    /// Ordinary things that were done; they go to the log.
-    pub notes: Vec<String>,
-    /// Things that the author of the repository should know; they are shown.
-    pub warnings: Vec<String>,
-}
-
-impl Report {
-    fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(text.into());
-    }
-
-    fn warn(&mut self, text: impl Into<String>) {
-        self.warnings.push(text.into());
-    }
-}
 
 /// Why a tree can't become an image.
 #[derive(Debug, thiserror::Error)]

@@ -5,9 +5,10 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mibe_host::Outcome;
 use mibe_image::file::hex;
 use mibe_image::progress::Event;
-use mibe_sandbox::{Command, JobFiles, Outcome};
+use mibe_sandbox::{Command, JobFiles};
 use sha2::{Digest as _, Sha256};
 
 use super::{LocalBuilder, LocalMachine, jobs};
@@ -342,7 +343,7 @@ impl Bootstrap<'_> {
                 timeout: Some(TIMEOUT),
                 ..Command::new(argv)
             };
-            let how = match machine.sandbox().run(&command, cancel, output)? {
+            let how = match super::ended(machine.sandbox().run(&command, cancel, output)?) {
                 Outcome::Exited(0) => continue,
                 Outcome::Cancelled => return Err(BuildError::Cancelled),
                 outcome => outcome_in_words(outcome, TIMEOUT),

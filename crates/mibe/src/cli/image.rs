@@ -22,6 +22,7 @@ pub enum ImageCommand {
     /// Write a file of an image to standard output
     Cat(ImageCat),
     /// Unpack an image, or some of its files, into a folder or a tar archive
+    #[cfg(feature = "local")]
     Extract(ImageExtract),
     /// Tell how two images differ: files, packages, users and services
     Diff(ImageDiff),
@@ -110,6 +111,7 @@ pub struct ImageCat {
 ///
 /// Run by root, files get their owners. For others, owners and devices are kept in attributes of the files, and a tar
 /// archive holds them as they are.
+#[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub struct ImageExtract {
     /// The image

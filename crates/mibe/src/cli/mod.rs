@@ -3,14 +3,17 @@
 mod image;
 mod repos;
 
+#[cfg(feature = "local")]
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "local")]
+pub use image::ImageExtract;
 pub use image::{
-    ImageCat, ImageCommand, ImageDiff, ImageExtract, ImageFiles, ImageFlatten, ImageList,
-    Libraries, OneImage, OneImageJson,
+    ImageCat, ImageCommand, ImageDiff, ImageFiles, ImageFlatten, ImageList, Libraries, OneImage,
+    OneImageJson,
 };
 pub use repos::{Init, InitHome, ReposCommand, ReposList, ReposWork, TypeName};
 
@@ -33,6 +36,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build images from build repositories
+    #[cfg(feature = "local")]
     Build(Build),
     /// Tell all that can be known of build repositories without building them
     Check(Check),
@@ -49,8 +53,10 @@ pub enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     /// Tell what this machine can do, and how to make it do the rest
+    #[cfg(feature = "local")]
     Doctor(Doctor),
     /// Destroy what interrupted builds left behind, and old caches
+    #[cfg(feature = "local")]
     Clean(Clean),
     /// Print the completions of a shell
     Completions(Completions),
@@ -62,6 +68,7 @@ pub enum Command {
 ///
 /// Each REPO is a folder with a manifest, packages, customize, copy/ and motd, or the name of one in the home's repos/. The image is left in
 /// the output folder as NAME-VERSION.zfs.gz (a zfs send stream) and NAME-VERSION.json (its manifest).
+#[cfg(feature = "local")]
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -181,6 +188,7 @@ pub enum DialectName {
 }
 
 /// Builders.
+#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BuilderName {
     /// A sandbox on this Linux machine
@@ -188,6 +196,7 @@ pub enum BuilderName {
 }
 
 /// Steps that can be left out.
+#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SkipName {
     /// What packages and delete_packages ask for
@@ -197,6 +206,7 @@ pub enum SkipName {
 }
 
 /// Sandbox modes.
+#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SandboxName {
     /// The first of the others that works here
@@ -210,6 +220,7 @@ pub enum SandboxName {
 }
 
 /// Networks of a build machine.
+#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NetworkName {
     /// The host's
@@ -228,6 +239,7 @@ pub enum CompressionName {
 }
 
 /// Ways to show progress.
+#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProgressName {
     /// Bars on a terminal, lines elsewhere
@@ -241,6 +253,7 @@ pub enum ProgressName {
 }
 
 /// Tell what this machine can do, and how to make it do the rest.
+#[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// As one JSON object
@@ -249,6 +262,7 @@ pub struct Doctor {
 }
 
 /// Destroy what interrupted builds left behind, and old caches.
+#[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub struct Clean {
     /// Remove every download and every base, too, not only those unused for 30 days

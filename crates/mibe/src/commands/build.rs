@@ -15,7 +15,7 @@ use mibe_build::{BuildError, clean};
 use mibe_home::Settings;
 use mibe_image::file::Compression;
 use mibe_image::progress::{Event, Progress};
-use mibe_sandbox::{Agent, Mode, Network};
+use mibe_sandbox::{Agent, Cancel, Mode, Network};
 
 use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName, SkipName};
 use crate::commands::utf8;
@@ -33,7 +33,7 @@ pub fn run(arguments: &Build) -> Result<(), CommandError> {
         }
         return Ok(());
     }
-    let cancel = signals::cancel_on_signals()?;
+    let cancel = Cancel::from_flag(signals::flag_on_signals()?);
     let epoch = epoch()?;
     let paths = Paths::of_user()?;
     let agent = Agent::current();

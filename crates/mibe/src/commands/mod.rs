@@ -1,10 +1,13 @@
 //! One file a command.
 
+#[cfg(feature = "local")]
 pub mod build;
 pub mod check;
+#[cfg(feature = "local")]
 pub mod clean;
 pub mod completions;
 pub mod convert;
+#[cfg(feature = "local")]
 pub mod doctor;
 pub mod image;
 pub mod init;

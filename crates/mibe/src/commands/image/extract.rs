@@ -8,7 +8,7 @@ use mibe_build::BuildError;
 use mibe_build::extract::{ExtractOptions, Extracted, extract, extract_tar};
 use mibe_build::paths::Paths;
 use mibe_image::listing;
-use mibe_sandbox::Agent;
+use mibe_sandbox::{Agent, Cancel};
 
 use super::{Output, Readings, open, trimmed};
 use crate::cli::ImageExtract;
@@ -31,7 +31,7 @@ pub fn run(arguments: &ImageExtract) -> Result<(), CommandError> {
     let options = ExtractOptions {
         agent: Agent::current(),
         paths: paths.iter().map(|path| bytes(path.as_os_str())).collect(),
-        cancel: signals::cancel_on_signals()?,
+        cancel: Cancel::from_flag(signals::flag_on_signals()?),
     };
     let extracted = match (folder, &arguments.tar) {
         (Some(folder), _) => extract(&chain, folder, &options)?,

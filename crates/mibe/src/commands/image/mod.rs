@@ -2,6 +2,7 @@
 
 mod cat;
 mod diff;
+#[cfg(feature = "local")]
 mod extract;
 mod files;
 mod flatten;
@@ -33,6 +34,7 @@ pub fn run(command: &ImageCommand) -> Result<(), CommandError> {
         ImageCommand::Show(arguments) => show::run(arguments),
         ImageCommand::Files(arguments) => files::run(arguments),
         ImageCommand::Cat(arguments) => cat::run(arguments),
+        #[cfg(feature = "local")]
         ImageCommand::Extract(arguments) => extract::run(arguments),
         ImageCommand::Diff(arguments) => diff::run(arguments),
         ImageCommand::Verify(arguments) => verify::run(arguments),
