@@ -121,6 +121,12 @@ fn fifty_repositories_and_nothing_lost() {
     }
     writeln!(list, "no-such").unwrap();
 
+    for name in ["moved", "elsewhere"] {
+        world.project(name);
+    }
+    writeln!(list, "{}@v1 moved", daemon.url("moved")).unwrap();
+    writeln!(list, "{}", http.url("ok/elsewhere.git")).unwrap();
+    good.extend(["moved", "elsewhere"].map(ToOwned::to_owned));
     let entries = world.entries(&list);
     assert!(entries.len() >= 50, "{}", entries.len());
     let outcomes = world.all(&entries, SHORT * 5, |git, entry, repos, limits| {
@@ -191,14 +197,14 @@ fn fifty_repositories_and_nothing_lost() {
         "{again:?}"
     );
 
-    pulls(&world, &http);
+    pulls(&world, &http, &daemon);
 }
 
 /// What is done to a clone, or to its server, before it is pulled.
 type Change = fn(&World, &str);
 
 /// Pulls after all that can have happened meanwhile.
-fn pulls(world: &World, http: &Http) {
+fn pulls(world: &World, http: &Http, daemon: &Daemon) {
     let git = |world: &World, name: &str, arguments: &[&str]| {
         world.run_git(&world.clone_of(name), arguments)
     };
@@ -241,6 +247,12 @@ fn pulls(world: &World, http: &Http) {
             let hook = clone.join(".git/hooks/post-merge");
             world.run_git(&clone, &["config", "core.fsmonitor", hook.to_str().unwrap()]);
         }),
+        ("moved", "moved tag", |world, name| {
+            let work = world.path("work").join(name);
+            world.run_git(&work, &["tag", "--force", "v1", "main"]);
+            world.run_git(&work, &["push", "-q", "--force", "origin", "v1"]);
+        }),
+        ("elsewhere", "other origin", |_, _| {}),
         ("on-dev", "updated", |world, _| world.advance("web0", "dev", "new", "x")),
         ("on-feature", "updated", |world, name| { world.run_git(&world.clone_of(name), &["checkout", "-q", "main"]); }),
         ("on-tag", "up to date", |_, _| {}),
@@ -260,7 +272,11 @@ fn pulls(world: &World, http: &Http) {
             "on-feature" => format!("{}@feature/x on-feature", http.url("ok/web0.git")),
             "on-tag" => format!("{}@v1 on-tag", http.url("ok/web0.git")),
             "on-commit" => format!("{}@v1 on-commit", http.url("ok/web0.git")),
-            name => name.to_owned(),
+            name if name.starts_with("daemon") => daemon.url(name),
+            name if name.starts_with("local") => name.to_owned(),
+            "moved" => format!("{}@v1 moved", daemon.url("moved")),
+            "elsewhere" => format!("{} elsewhere", http.url("ok/web1.git")),
+            name => http.url(&format!("ok/{name}.git")),
         };
         writeln!(list, "{line}").unwrap();
     }
@@ -298,6 +314,9 @@ fn pulls(world: &World, http: &Http) {
         fs::read_to_string(world.clone_of("on-feature").join("file")).unwrap(),
         "web0 feature\n"
     );
+    // What was rewritten stays so until somebody decides.
+    let again = world.all(&world.entries(&http.url("ok/web8.git")), LONG, pull);
+    assert_eq!(again["web8"].state, "rewritten", "{again:?}");
     // A submodule moves with what it belongs to.
     git(world, "with-sub", &["-C", "sub", "checkout", "-q", "file"]);
     let work = world.path("work/with-sub");
@@ -313,7 +332,7 @@ fn pulls(world: &World, http: &Http) {
     );
     world.run_git(&work, &["commit", "-qam", "newer submodule"]);
     world.run_git(&work, &["push", "-q", "origin", "main"]);
-    let outcomes = world.all(&world.entries("with-sub\n"), LONG, pull);
+    let outcomes = world.all(&world.entries(&http.url("ok/with-sub.git")), LONG, pull);
     assert_eq!(outcomes["with-sub"].state, "updated", "{outcomes:?}");
     assert!(world.clone_of("with-sub/sub").join("new").exists());
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::codes::Code;
-use crate::dialect::{Assignment, Written};
+use crate::dialect::{Assignment, STRUCTURES, Written};
 use crate::naming::split_name_version;
 use crate::problem::Collector;
 
@@ -42,6 +42,7 @@ pub(crate) fn merge(
             "make both say the same, or remove one of the two manifests",
         ));
     }
+    one_sided(&shell, &json, problems);
     let mut merged: Vec<Assignment> = shell
         .iter()
         .filter(|assignment| !wins.contains_key(assignment.key.as_str()))
@@ -49,6 +50,35 @@ pub(crate) fn merge(
         .collect();
     merged.extend(json);
     merged
+}
+
+/// Tells of keys that one of the two has alone; what the older dialect never had is no matter.
+fn one_sided(shell: &[Assignment], json: &[Assignment], problems: &mut Collector) {
+    let sides = [(shell, json, "manifest.json"), (json, shell, "manifest")];
+    for (has, lacks, file) in sides {
+        for (index, assignment) in has.iter().enumerate() {
+            let key = assignment.key.value.as_str();
+            let said = assignment
+                .value
+                .value
+                .text()
+                .is_none_or(|text| !text.trim().is_empty());
+            let told = has[..index].iter().any(|other| other.key.value == key);
+            if !said
+                || told
+                || STRUCTURES.contains(&key)
+                || lacks.iter().any(|other| other.key.value == key)
+            {
+                continue;
+            }
+            let (value, _) = shown(&assignment.value.value, &assignment.value.value);
+            problems.push(assignment.key.problem(
+                Code::OneSided,
+                format!("`{key}` is {value} here, and {file} does not say it"),
+                "say it in both, or remove one of the two manifests",
+            ));
+        }
+    }
 }
 
 /// `name="example-1.0.0"` of the one dialect is name and version of the other.

@@ -13,9 +13,11 @@ use camino::Utf8Path;
 
 use crate::codes::Code;
 use crate::dialect::json::{self, Json, Key, Node};
+use crate::dialect::json_manifest::payload_sign;
 use crate::dialect::{STRUCTURES, shell, shell_write};
 use crate::files::Folder;
 use crate::manifest::KEYS;
+use crate::naming::split_name_version;
 use crate::problem::{Collector, Problem, Problems, Source, Span};
 
 /// The languages of manifests.
@@ -61,6 +63,8 @@ pub struct Converted {
     pub text: String,
     /// Lines of the original with comments, which JSON can't hold.
     pub comments: usize,
+    /// Keys that only the manifest that is replaced has, and that were taken over from it.
+    pub kept: Vec<String>,
 }
 
 /// The manifest of a repository that is in `from`, in the other dialect.
@@ -75,7 +79,11 @@ pub fn convert(directory: &Utf8Path, from: Dialect) -> Result<Converted, Problem
     let Some(contents) = contents.filter(|_| !problems.has_errors()) else {
         return Err(Problems(problems.finish()));
     };
-    convert_text(&contents.bytes, from)
+    // What only the one that is to be replaced says must not be lost.
+    let old = folder
+        .manifest(from.other().file(), &mut Collector::default())
+        .map(|contents| contents.bytes);
+    convert_texts(&contents.bytes, from, old.as_deref())
 }
 
 /// A manifest in the dialect `from`, in the other one.
@@ -84,14 +92,18 @@ pub fn convert(directory: &Utf8Path, from: Dialect) -> Result<Converted, Problem
 ///
 /// As [`convert`].
 pub fn convert_text(bytes: &[u8], from: Dialect) -> Result<Converted, Problems> {
+    convert_texts(bytes, from, None)
+}
+
+fn convert_texts(bytes: &[u8], from: Dialect, old: Option<&[u8]>) -> Result<Converted, Problems> {
     let mut problems = Collector::default();
     let source = Source {
         file: from.file().into(),
         bytes,
     };
     let converted = match from {
-        Dialect::Shell => Some(to_json(source, &mut problems)),
-        Dialect::Json => to_shell(source, &mut problems),
+        Dialect::Shell => Some(to_json(source, old, &mut problems)),
+        Dialect::Json => to_shell(source, old, &mut problems),
     };
     match converted {
         Some(converted) if !problems.has_errors() => Ok(converted),
@@ -106,7 +118,7 @@ fn node(value: Json) -> Node {
     }
 }
 
-fn to_json(source: Source<'_>, problems: &mut Collector) -> Converted {
+fn to_json(source: Source<'_>, old: Option<&[u8]>, problems: &mut Collector) -> Converted {
     let mut entries: Vec<(Key, Node)> = Vec::new();
     for assignment in shell::parse(source, problems) {
         let key = assignment.key.value;
@@ -134,6 +146,14 @@ fn to_json(source: Source<'_>, problems: &mut Collector) -> Converted {
             node(value),
         ));
     }
+    let mut kept = Vec::new();
+    for (key, node) in old.map(object).unwrap_or_default() {
+        if !says(&entries, &key.text) && !matches!(node.value, Json::Null) {
+            kept.push(key.text.clone());
+            entries.retain(|(other, _)| other.text != key.text);
+            entries.push((key, node));
+        }
+    }
     let mut text = String::new();
     Json::Object(entries).write(&mut text, Some(2));
     text.push('\n');
@@ -142,7 +162,44 @@ fn to_json(source: Source<'_>, problems: &mut Collector) -> Converted {
         .split(|&byte| byte == b'\n')
         .filter(|line| line.trim_ascii_start().starts_with(b"#"))
         .count();
-    Converted { text, comments }
+    Converted {
+        text,
+        comments,
+        kept,
+    }
+}
+
+/// The entries of a manifest.json that can be read; none of one that can't, or is no manifest.
+fn object(bytes: &[u8]) -> Vec<(Key, Node)> {
+    let source = Source {
+        file: "manifest.json".into(),
+        bytes,
+    };
+    let whole = Span {
+        start: 0,
+        end: bytes.len(),
+    };
+    match json::parse(source, whole).map(|node| node.value) {
+        Ok(Json::Object(entries)) if payload_sign(&entries).is_none() => entries,
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a key has a value that says something. A version may stand in the name.
+fn says(entries: &[(Key, Node)], key: &str) -> bool {
+    let text = |wanted: &str| {
+        entries
+            .iter()
+            .rev()
+            .find_map(|(key, node)| match &node.value {
+                Json::Null => None,
+                Json::Text(text) if key.text == wanted => Some(text.as_str()),
+                _ if key.text == wanted => Some("something"),
+                _ => None,
+            })
+    };
+    text(key).is_some_and(|text| !text.trim().is_empty())
+        || (key == "version" && text("name").is_some_and(|name| split_name_version(name).is_some()))
 }
 
 /// The object or list that a text is.
@@ -161,7 +218,7 @@ fn structure(text: &str) -> Option<Json> {
     json::parse(source, whole).ok().map(|node| node.value)
 }
 
-fn to_shell(source: Source<'_>, problems: &mut Collector) -> Option<Converted> {
+fn to_shell(source: Source<'_>, old: Option<&[u8]>, problems: &mut Collector) -> Option<Converted> {
     let whole = Span {
         start: 0,
         end: source.bytes.len(),
@@ -183,6 +240,15 @@ fn to_shell(source: Source<'_>, problems: &mut Collector) -> Option<Converted> {
         ));
         return None;
     };
+    if let Some(sign) = payload_sign(&entries) {
+        problems.push(Problem::of_file(
+            Code::VmadmPayload,
+            "manifest.json",
+            format!("is a payload of `vmadm create` (it has `{sign}`), not a manifest"),
+            "rename it to vm.json",
+        ));
+        return None;
+    }
     let mut out = String::new();
     for (index, (key, node)) in entries.iter().enumerate() {
         if entries[index + 1..]
@@ -197,9 +263,27 @@ fn to_shell(source: Source<'_>, problems: &mut Collector) -> Option<Converted> {
         }
         write(&mut out, source, key, node, problems);
     }
+    let mut kept: Vec<String> = Vec::new();
+    let old = old.map(|bytes| {
+        let source = Source {
+            file: "manifest".into(),
+            bytes,
+        };
+        shell::parse(source, &mut Collector::default())
+    });
+    // Of equal keys the last counts.
+    for assignment in old.iter().flatten().rev() {
+        let key = &assignment.key.value;
+        let text = assignment.value.text().unwrap_or_default();
+        if !says(&entries, key) && !kept.contains(key) && !text.trim().is_empty() {
+            kept.push(key.clone());
+            shell_write::line(&mut out, key, text, false);
+        }
+    }
     Some(Converted {
         text: out,
         comments: 0,
+        kept,
     })
 }
 

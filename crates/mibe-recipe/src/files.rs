@@ -53,11 +53,25 @@ impl<'a> Folder<'a> {
         let advice = "give the path of a build repository: a folder with manifest, packages, customize and copy/";
         match fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(none(format!("{directory} is not a folder"), advice)),
+            Ok(_) => {
+                let advice = match directory.parent() {
+                    Some(parent) if !parent.as_str().is_empty() => {
+                        format!("give the folder that it is in: {parent}")
+                    }
+                    _ => "give the folder that it is in: .".to_owned(),
+                };
+                return Err(none(format!("{directory} is not a folder"), &advice));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(none(format!("there is no folder {directory}"), advice));
             }
             Err(error) => return Err(none(format!("{directory} can't be read: {error}"), advice)),
+        }
+        if let Err(error) = fs::read_dir(directory) {
+            return Err(none(
+                format!("{directory} can't be read: {error}"),
+                "make it readable for the user who builds",
+            ));
         }
         let real = directory.canonicalize_utf8().map_err(|error| {
             none(

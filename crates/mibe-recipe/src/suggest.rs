@@ -15,10 +15,12 @@ pub fn likeliest<'a>(
         .filter(|candidate| candidate.len() <= 256)
         .filter_map(|candidate| {
             let lower = candidate.to_ascii_lowercase();
-            let within = !word.is_empty() && (lower.contains(&word) || word.contains(&lower));
+            let long = word.len().min(lower.len()) > 2;
+            let within = long && (lower.contains(&word) || word.contains(&lower));
             let distance = distance(&word, &lower);
-            (within || distance <= (candidate.len() / 3).clamp(1, 4))
-                .then_some((distance, candidate))
+            (within
+                || (distance < candidate.len() && distance <= (candidate.len() / 3).clamp(1, 4)))
+            .then_some((distance, candidate))
         })
         .collect();
     near.sort_unstable();

@@ -191,6 +191,7 @@ const FIXTURES: &[Fixture] = &[
         .file("copy/etc/app.conf", "# password = example1\npassword = \"hunter2hunter\"\npassword = %PASSWORD%\nsecret_key=${SECRET1}\npassword_file = /etc/x1\n")
         .file("copy/etc/shadow", "root:$6$abc$def:1:::::\n")
         .file("customize", format!("#!/bin/bash\nset -e\ngit clone https://bob:{}@example.org/x\ncurl -H \"ghp_{}\"\n", "geheim", "a1".repeat(18))).mode("customize", 0o755); }),
+    ("secrets on command lines", |r| { r.file("customize", "#!/bin/bash\nset -e\nexport AWS_SECRET_ACCESS_KEY=AbCdEfGhIjKlMnOpQrStUvWxYz0123456789/+ab\nmysql -u root -psecret123 -e x\necho root:hunter2x | chpasswd\ncurl -u user:hunter2xyz https://example.org\nmysql -p\"$PW\" -u x\necho \"root:$PW\" | chpasswd\n").mode("customize", 0o755); }),
     // copy/ and motd.
     ("copy/root/customize", |r| { r.file("copy/root/customize", ""); }),
     ("a pipe", |r| { fs::create_dir_all(r.0.path().join("copy")).unwrap(); assert!(std::process::Command::new("mkfifo").arg(r.0.path().join("copy/pipe")).status().unwrap().success()); }),

@@ -63,7 +63,16 @@ fn home(called: &Path) -> Result<Home, CommandError> {
             return Ok(Home::at(&folder)?);
         }
     }
-    Ok(Home::find()?)
+    let home = Home::find()?;
+    if home.is_found() {
+        Ok(home)
+    } else {
+        Err(CommandError::new(
+            Kind::Usage,
+            "there is no home here, nor above the folder of this command",
+        )
+        .hint("go to one, set MIBE_HOME, or make one with `mibe init-home`".to_owned()))
+    }
 }
 
 /// `repo_cloneall` and `repo_pullall`: a repository that fails is told of, and the exit status stays 0.
@@ -86,8 +95,10 @@ fn all(called: &Path, rest: &[String], task: &dyn Task) -> Result<(), CommandErr
     let outcomes = side_by_side(&home, &list.entries, jobs, timeout, &cancelled, task, true)?;
     for (outcome, entry) in outcomes.iter().zip(&list.entries) {
         let line = match outcome.state {
-            "there" => format!("* {} already exists, skipping.", outcome.name),
-            "missing" => format!("* {} doesn't exist, skipping.", outcome.name),
+            "there" | "in the way" if task.doing() == "cloning" => {
+                format!("* {} already exists, skipping.", outcome.name)
+            }
+            "missing" | "in the way" => format!("* {} doesn't exist, skipping.", outcome.name),
             "cloned" => format!("* Cloning {} into {}..", entry.url, outcome.name),
             _ if outcome.failed => format!(
                 "* ERROR - Couldn't {} {} ({}: {}).",
@@ -100,9 +111,10 @@ fn all(called: &Path, rest: &[String], task: &dyn Task) -> Result<(), CommandErr
                 outcome.state,
                 outcome.detail
             ),
-            state => format!(
-                "* Pulling {} in {}.. {state} {}",
-                entry.url, outcome.name, outcome.detail
+            _ => format!(
+                "* Pulling {} in {}..",
+                entry.url,
+                home.repos().join(&outcome.name)
             ),
         };
         output::line(output::plain(line.trim_end()));
@@ -121,6 +133,11 @@ fn repo_init(called: &Path, rest: &[String]) -> Result<(), CommandError> {
         ["smartos", name] => (false, *name),
         _ => return Err(usage("repo_init [-g] smartos REPOSITORY")),
     };
+    if name.contains('/') || name.is_empty() {
+        return Err(usage(
+            "repo_init [-g] smartos REPOSITORY, a name without slashes",
+        ));
+    }
     let home = home(called)?;
     let settings = Settings::read(&home)?;
     let url = if git {

@@ -245,3 +245,85 @@ fn manifests_are_converted_and_replaced_only_when_told() {
         .expect(1)
         .says("manifest.json:1:10");
 }
+
+/// What only the replaced manifest says stays; what is no manifest is not made one.
+#[test]
+fn a_manifest_that_is_replaced_loses_nothing() {
+    let world = World::new(Who::Root);
+    let folder = world.write_repository(
+        "both",
+        &[
+            ("manifest.json", 0o644, JSON),
+            (
+                "manifest",
+                0o644,
+                "# why\nname=\"mail\"\nversion=\"20.1.0\"\nusers=\"root admin\"\nrole=\"it's\"\n",
+            ),
+            script(),
+        ],
+    );
+    let recipe = |world: &World| {
+        objects(&world.mibe(&["check", "both", "--json"]).expect(0))[0]["recipe"].clone()
+    };
+    let before = recipe(&world);
+    assert_eq!(before["users"], serde_json::json!(["root", "admin"]));
+    let ran = world.mibe(&["check", "both"]).expect(0);
+    assert!(
+        ran.stdout
+            .contains("`users` is \"root admin\" here, and manifest.json does not say it"),
+        "{}",
+        ran.stdout
+    );
+    world
+        .mibe(&["convert", "both", "--to", "shell", "--force"])
+        .expect(0)
+        .says("role, users stay");
+    assert_eq!(recipe(&world), before);
+    world
+        .mibe(&["convert", "both", "--to", "json", "--force"])
+        .expect(0);
+    assert_eq!(recipe(&world), before);
+    fs::remove_file(folder.join("manifest")).unwrap();
+    assert_eq!(recipe(&world), before);
+    fs::write(folder.join("manifest.json"), JSON).unwrap();
+    fs::write(folder.join("manifest"), "name=\"mail-20.1.0\"\n").unwrap();
+    world
+        .mibe(&["convert", "both", "--to", "json", "--force"])
+        .expect(0)
+        .says("customer_metadata");
+    assert_eq!(
+        recipe(&world)["customer_metadata"],
+        before["customer_metadata"]
+    );
+
+    let folder = world.write_repository(
+        "vm",
+        &[(
+            "manifest.json",
+            0o644,
+            "{\"image_uuid\": \"x\", \"nics\": []}\n",
+        )],
+    );
+    world
+        .mibe(&["convert", "vm"])
+        .expect(1)
+        .says("is a payload of `vmadm create`");
+    assert!(!folder.join("manifest").exists());
+}
+
+#[test]
+fn a_name_that_fits_nothing_does_not_stop_the_others() {
+    let world = World::new(Who::Root);
+    world.write_repository("good", &[minimal("good", "debian:bookworm"), script()]);
+    let ran = world
+        .mibe(&["check", "nosuch", "good", "good/manifest", "--json"])
+        .expect(1);
+    let objects = objects(&ran);
+    assert_eq!(objects.len(), 3);
+    assert_eq!(objects[0]["findings"][0]["code"], "no-repository");
+    assert_eq!(objects[1]["findings"], Value::Array(Vec::new()));
+    assert_eq!(
+        objects[2]["findings"][0]["mend"],
+        "give the folder that it is in: good"
+    );
+}

@@ -131,12 +131,13 @@ pub fn commit(
     let until = limits.start();
     let here = Some(folder);
     git.must(["init", "--quiet"], here, &until)?;
-    git.must(["add", "--all"], here, &until)?;
-    let message = format!("Begin {}", folder.file_name().unwrap_or("the repository"));
-    git.must(["commit", "--quiet", "-m", message.as_str()], here, &until)?;
+    // First, so that it is there even if git does not know who commits.
     if let Some(url) = url {
         git.must(["remote", "add", "--", "origin", url], here, &until)?;
     }
+    git.must(["add", "--all"], here, &until)?;
+    let message = format!("Begin {}", folder.file_name().unwrap_or("the repository"));
+    git.must(["commit", "--quiet", "-m", message.as_str()], here, &until)?;
     Ok(())
 }
 

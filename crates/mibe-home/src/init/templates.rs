@@ -86,7 +86,7 @@ pub(super) fn files(template: Template) -> impl Iterator<Item = &'static File> {
 pub(super) const REPOS_CONF: &str = "\
 # Where repositories come from that repos.list names by their name alone: https://HOST/OWNER, git@HOST:OWNER,
 # ssh://…, git://… or a folder.
-GITSERVER=\"https://github.com/joyent\"
+# GITSERVER=\"https://github.com/joyent\"
 ";
 
 /// `etc/repos.list` of a new home.

@@ -66,6 +66,8 @@ pub enum Kind {
     Network,
     /// There is no such branch, tag or commit.
     NoRef,
+    /// The folder is another user's.
+    Owner,
     /// It took too long.
     Timeout,
     /// It was ended.
@@ -82,13 +84,16 @@ impl Kind {
                 "see how etc/repos.list and GITSERVER in etc/repos.conf name it; a private repository may look so to who has no access"
             }
             Self::Auth => {
-                "load the key into ssh-agent, or give git a credential helper (git help credentials): nobody is there to type"
+                "nobody is there to type: for https give git a credential helper (git help credentials), for ssh load the key into ssh-agent"
             }
             Self::HostKey => "connect once with ssh by hand to see and accept the server's key",
             Self::Network => {
                 "see that the server is up and can be reached from here, and try again"
             }
             Self::NoRef => "see what etc/repos.list has behind the @",
+            Self::Owner => {
+                "git config --global --add safe.directory FOLDER, if you trust whoever owns it"
+            }
             Self::Timeout => "give it more time with --timeout, or see what the server does",
             Self::Cancelled | Self::Other => return None,
         })
@@ -282,7 +287,9 @@ impl Git {
 pub(crate) fn failure(stderr: &str) -> Failure {
     let lower = stderr.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let kind = if has(&["host key verification failed"]) {
+    let kind = if has(&["dubious ownership"]) {
+        Kind::Owner
+    } else if has(&["host key verification failed"]) {
         Kind::HostKey
     } else if has(&[
         "authentication failed",

@@ -233,6 +233,12 @@ fn entry(
         let last = place.rsplit(['/', ':']).next().unwrap_or(place);
         last.strip_suffix(".git").unwrap_or(last).to_owned()
     };
+    if name.starts_with('@') {
+        return Err((
+            format!("a blank before `{name}`"),
+            "write it right behind the repository: NAME@REF",
+        ));
+    }
     if !is_name(&name) {
         return Err((
             format!(
@@ -255,7 +261,7 @@ fn entry(
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 200
-        && !name.starts_with(['-', '.'])
+        && !name.starts_with(['-', '.', '@'])
         && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control() || c.is_whitespace())
 }
 

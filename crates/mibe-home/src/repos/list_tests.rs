@@ -137,6 +137,7 @@ fn what_could_do_harm_is_no_entry() {
         "ssh://-oProxyCommand=id/x",
         "a:-x",
         "mi-a b c",
+        "mi-a @v1",
         "../../etc",
         "mi\u{7}a",
         "owner/../x",

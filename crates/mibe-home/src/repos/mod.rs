@@ -48,7 +48,13 @@ pub fn read(home: &Home, settings: &Settings) -> Result<List, HomeError> {
         return Err(HomeError::NoList(path));
     };
     let server = server(home, settings)?;
-    let (entries, wrong) = list::parse(&text, server.as_ref());
+    let (mut entries, wrong) = list::parse(&text, server.as_ref());
+    // The home is the same from wherever mibe is called.
+    for entry in &mut entries {
+        if entry.url.starts_with("./") || entry.url.starts_with("../") {
+            entry.url = absolute(home, &entry.url);
+        }
+    }
     Ok(List { entries, wrong })
 }
 
@@ -59,22 +65,43 @@ pub fn read(home: &Home, settings: &Settings) -> Result<List, HomeError> {
 /// It can't be read or understood.
 pub fn server(home: &Home, settings: &Settings) -> Result<Option<Server>, HomeError> {
     let path = home.path("etc/repos.conf");
-    let of_conf = text(&path)?.and_then(|text| {
-        // What else may stand there is for a shell.
-        let (assigned, _) = assignments(&path, text.as_bytes());
-        assigned
+    let mut of_conf = None;
+    if let Some(text) = text(&path)? {
+        let (assigned, problems) = assignments(&path, text.as_bytes());
+        of_conf = assigned
             .into_iter()
             .rfind(|assigned| assigned.key.value == "GITSERVER")
             .map(|assigned| assigned.value.value)
-            .filter(|server| !server.trim().is_empty())
-    });
+            .filter(|server| !server.trim().is_empty());
+        // What else may stand there is for a shell; but where nothing names the server, this is why.
+        if of_conf.is_none() && !problems.is_empty() {
+            return Err(HomeError::Settings {
+                file: path,
+                problems,
+            });
+        }
+    }
     let Some(server) = of_conf.or_else(|| settings.text("repos.server").map(ToOwned::to_owned))
     else {
         return Ok(None);
     };
-    Server::parse(&server)
+    let relative = server.starts_with("./") || server.starts_with("../");
+    let place = if relative {
+        absolute(home, &server)
+    } else {
+        server.clone()
+    };
+    Server::parse(&place)
         .map(Some)
         .map_err(|message| HomeError::Server { server, message })
+}
+
+fn absolute(home: &Home, path: &str) -> String {
+    let path = home.path(path);
+    std::path::absolute(&path)
+        .ok()
+        .and_then(|path| path.into_os_string().into_string().ok())
+        .unwrap_or_else(|| path.into_string())
 }
 
 fn text(path: &Utf8Path) -> Result<Option<String>, HomeError> {

@@ -17,6 +17,9 @@ const UNFINISHED: [(&str, &str); 7] = [
     ("sequencer", "a sequence of picks"),
 ];
 
+/// Values that the server's branch had before that are looked at.
+const REMEMBERED: usize = 20;
+
 /// Brings an entry of the list up to date in `repos`.
 pub fn pull(git: &Git, entry: &Entry, repos: &Utf8Path, limits: Limits<'_>) -> Outcome {
     let folder = repos.join(&entry.name);
@@ -58,8 +61,13 @@ impl Pull<'_> {
         if let Some(outcome) = self.unfinished()?.or(self.changed()?) {
             return Ok(outcome);
         }
-        let upstream_before = self.commit("@{upstream}")?;
+        if let Some(outcome) = self.other_origin()? {
+            return Ok(outcome);
+        }
         self.fetch()?;
+        if let Some(outcome) = self.moved_tag()? {
+            return Ok(outcome);
+        }
         let switched = match &self.entry.reference {
             Some(reference) => match self.switch(reference)? {
                 Switch::No(outcome) => return Ok(outcome),
@@ -78,7 +86,7 @@ impl Pull<'_> {
                 None => self.bad(
                     "detached",
                     format!("at {}, on no branch", short(&head)),
-                    "git checkout a branch, or name the commit in etc/repos.list: NAME@COMMIT",
+                    format!("git -C {} checkout BRANCH, or name what is meant in etc/repos.list: NAME@COMMIT", self.folder),
                 ),
             });
         };
@@ -98,13 +106,7 @@ impl Pull<'_> {
                 format!("{} of your own on {branch}", plural(ahead, "commit")),
             )),
             (0, _) => self.forward(&branch, behind),
-            _ => Ok(self.diverged(
-                &branch,
-                &head,
-                upstream_before.filter(|before| *before != upstream),
-                ahead,
-                behind,
-            )),
+            _ => Ok(self.diverged(&branch, &head, &upstream, ahead, behind)?),
         }
     }
 
@@ -257,29 +259,101 @@ impl Pull<'_> {
         &self,
         branch: &str,
         head: &str,
-        before: Option<String>,
+        upstream: &str,
         ahead: usize,
         behind: usize,
-    ) -> Outcome {
-        let rewritten = before.is_some_and(|before| {
-            self.run_git(&["merge-base", "--is-ancestor", head, &before])
-                .is_ok_and(|output| output.success())
-        });
-        if rewritten {
-            return self.bad(
+    ) -> Result<Outcome, Failure> {
+        if self.was_upstream(head, upstream)? {
+            return Ok(self.bad(
                 "rewritten",
                 format!(
                     "the server's {branch} was rewritten (force-pushed); untouched at {}",
                     short(head)
                 ),
                 "git reset --keep @{upstream} takes the new one; nothing of your own is on it",
-            );
+            ));
         }
-        self.bad(
+        Ok(self.bad(
             "diverged",
             format!("{branch} is {ahead} ahead and {behind} behind; untouched"),
             "git rebase or merge it by hand",
+        ))
+    }
+
+    /// Whether all of `head` once was on the server's branch, as git remembers it.
+    fn was_upstream(&self, head: &str, upstream: &str) -> Result<bool, Failure> {
+        let name = self
+            .must(&["rev-parse", "--symbolic-full-name", "@{upstream}"])?
+            .stdout;
+        for place in 1..REMEMBERED {
+            let Some(before) = self.commit(&format!("{}@{{{place}}}", name.trim()))? else {
+                return Ok(false);
+            };
+            let contained = || self.run_git(&["merge-base", "--is-ancestor", head, &before]);
+            if before != upstream && contained()?.success() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A clone of something else than what the list names now.
+    fn other_origin(&self) -> Result<Option<Outcome>, Failure> {
+        // As it was written: settings of the user may rewrite it for both.
+        let origin = self.run_git(&["config", "--get", "remote.origin.url"])?;
+        let origin = origin.stdout.trim();
+        let same = |url: &str| {
+            url.trim_end_matches('/')
+                .trim_end_matches(".git")
+                .to_owned()
+        };
+        Ok(
+            (!origin.is_empty() && same(origin) != same(&self.entry.url)).then(|| {
+                self.bad(
+                    "other origin",
+                    format!(
+                        "it was cloned from {origin}, and the list says {}; untouched",
+                        self.entry.url
+                    ),
+                    format!(
+                        "if it moved: git -C {} remote set-url origin {}",
+                        self.folder, self.entry.url
+                    ),
+                )
+            }),
         )
+    }
+
+    /// A tag of the list that is another on the server: git never moves a tag by itself.
+    fn moved_tag(&self) -> Result<Option<Outcome>, Failure> {
+        let Some(reference) = &self.entry.reference else {
+            return Ok(None);
+        };
+        let name = format!("refs/tags/{reference}");
+        let Some(own) = self.commit(&name)? else {
+            return Ok(None);
+        };
+        if self
+            .commit(&format!("refs/remotes/origin/{reference}"))?
+            .is_some()
+        {
+            return Ok(None);
+        }
+        let peeled = format!("{name}^{{}}");
+        let remote = self.must(&["ls-remote", "origin", &name, &peeled])?.stdout;
+        // The commit behind an annotated tag comes after the tag itself.
+        let theirs = remote
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .next_back();
+        Ok(match theirs {
+            Some(theirs) if theirs != own => Some(self.bad(
+                "moved tag",
+                format!("{reference} is {} here and {} on the server; untouched", short(&own), short(theirs)),
+                format!("git -C {} fetch --force origin tag {reference} takes the new one, then pull again", self.folder),
+            )),
+            _ => None,
+        })
     }
 
     /// Checks out what the list names, if nothing would be lost.

@@ -184,8 +184,12 @@ fn fit(setting: &Setting, text: &str, file: &Utf8Path) -> Result<Value, String> 
         _ if wrong_text => Err(format!("write {}", setting.example)),
         Kind::Text => Ok(Value::Text(text.to_owned())),
         Kind::Path => {
-            let folder = file.parent().unwrap_or(Utf8Path::new(""));
-            Ok(Value::Text(folder.join(text).into_string()))
+            let base = file.parent().unwrap_or(Utf8Path::new(""));
+            let path = match (text.strip_prefix("~/"), folder("HOME")) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => base.join(text),
+            };
+            Ok(Value::Text(path.into_string()))
         }
         Kind::Uuid => {
             let lower = text.to_ascii_lowercase();

@@ -49,10 +49,7 @@ pub(crate) fn parse(source: Source<'_>, problems: &mut Collector) -> Contents {
     let Some(entries) = reader.object(node, "a manifest") else {
         return Contents::Wrong;
     };
-    let has = |wanted: &str| entries.iter().any(|(key, _)| key.text == wanted);
-    if !has("version")
-        && let Some(sign) = OF_MACHINES.into_iter().find(|key| has(key))
-    {
+    if let Some(sign) = payload_sign(&entries) {
         return Contents::Payload(sign);
     }
     let mut assignments = Vec::new();
@@ -66,6 +63,14 @@ pub(crate) fn parse(source: Source<'_>, problems: &mut Collector) -> Contents {
         }
     }
     Contents::Manifest(assignments)
+}
+
+/// The key that shows that this is no manifest, but a payload of `vmadm create`.
+pub(crate) fn payload_sign(entries: &[(json::Key, Node)]) -> Option<&'static str> {
+    let has = |wanted: &str| entries.iter().any(|(key, _)| key.text == wanted);
+    OF_MACHINES
+        .into_iter()
+        .find(|key| has(key) && !has("version"))
 }
 
 /// The bytes of a string without its quotes, so that a message marks the value itself.

@@ -51,7 +51,7 @@ macro_rules! pattern {
 }
 
 /// Tokens whose form their issuers publish, so that what has the form is one.
-static PATTERNS: [Pattern; 4] = [
+static PATTERNS: [Pattern; 8] = [
     pattern!(
         "a private key",
         Token,
@@ -61,6 +61,26 @@ static PATTERNS: [Pattern; 4] = [
         "an access token",
         Token,
         r"(?-u)\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22}|glpat-[A-Za-z0-9_-]{20}|xox[abprs]-[A-Za-z0-9-]{10}|sk_live_[A-Za-z0-9]{16}|npm_[A-Za-z0-9]{36}|AIza[0-9A-Za-z_-]{35}|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|hvs\.[A-Za-z0-9_-]{24}|dop_v1_[0-9a-f]{64})"
+    ),
+    pattern!(
+        "a secret key",
+        Token,
+        r#"(?i-u)aws_?secret_?access_?key["']?[ \t]*[=:][ \t]*["']?[a-z0-9/+]{40}(?:[^a-z0-9/+=]|$)"#
+    ),
+    pattern!(
+        "a password on a command line",
+        Url,
+        r#"(?-u)\bmysql(?:admin|dump|import)?\b[^\n;|&]*[ \t](?:-p|--password=)["']?(?P<value>[^\s'";|&]{4,})"#
+    ),
+    pattern!(
+        "a password on a command line",
+        Url,
+        r#"(?-u)\bcurl\b[^\n;|&]*[ \t](?:-u|--user)[ \t=]?["']?[^\s:"'$]+:(?P<value>[^\s"']{3,})"#
+    ),
+    pattern!(
+        "a password",
+        Url,
+        r#"(?-u)\becho[ \t]+["']?[a-z_][a-z0-9_-]*:(?P<value>[^\s"'|]{3,})["']?[ \t]*\|[ \t]*(?:/usr/sbin/)?chpasswd"#
     ),
     pattern!(
         "a URL with a password",

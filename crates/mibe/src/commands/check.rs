@@ -18,13 +18,31 @@ pub fn run(arguments: &Check) -> Result<(), CommandError> {
     }
     let home = Home::find()?;
     let mut repositories = Vec::new();
+    let mut unknown = Vec::new();
     for named in &arguments.repos {
-        repositories.push(home.repository(utf8(named)?)?);
+        let named = utf8(named)?;
+        match home.repository(named) {
+            Ok(repository) => repositories.push(repository),
+            // The others are checked all the same.
+            Err(error) => {
+                let finding = Problem::of_file(
+                    Code::NoRepository,
+                    "",
+                    error.to_string(),
+                    error.hints().join("; "),
+                );
+                repositories.push(named.to_owned());
+                unknown.push((repositories.len() - 1, finding));
+            }
+        }
     }
     if repositories.is_empty() {
         repositories.push(".".into());
     }
-    let checked = check_all(&repositories);
+    let mut checked = check_all(&repositories);
+    for (index, finding) in unknown {
+        checked[index].findings = vec![finding];
+    }
     if arguments.json {
         for (repository, checked) in repositories.iter().zip(&checked) {
             output::line(json(repository, checked));
@@ -120,7 +138,7 @@ fn show_recipe(recipe: &Recipe) {
     let base = summary
         .base
         .as_deref()
-        .unwrap_or("a base that the command line names");
+        .unwrap_or("a base that the command line must name");
     output::line(output::plain(&format!(
         "\n    {} {}, from {base}; {}, {} in copy/",
         summary.name,

@@ -38,6 +38,13 @@ pub fn run(arguments: &Convert) -> Result<(), CommandError> {
         );
     }
     let to = repository.join(from.other().file());
+    if !converted.kept.is_empty() {
+        eprintln!(
+            "note: {} stay as {to} had them: {} does not say them",
+            converted.kept.join(", "),
+            from.file()
+        );
+    }
     if arguments.stdout {
         output::text(&converted.text);
         return Ok(());

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use mibe_home::repos::pool::{self, Step};
 use mibe_home::repos::{self, Entry, Git, Limits, List, Outcome};
-use mibe_home::{Home, Settings};
+use mibe_home::{Home, HomeError, Settings};
 
 use crate::cli::{ReposCommand, ReposList, ReposWork};
 use crate::error::{CommandError, Kind};
@@ -154,7 +154,7 @@ fn work(
         return Err(CommandError::new(Kind::Failed, "ended before all was done"));
     }
     if !list.wrong.is_empty() {
-        failed.push("lines of the list");
+        failed.push("lines of the list that can't be used");
     }
     if failed.is_empty() {
         Ok(())
@@ -251,13 +251,12 @@ fn list(
     look: bool,
 ) -> Result<(), CommandError> {
     // Without a list, what is in repos/ can still be told of.
-    let list = match read_list(home, settings) {
-        Ok(list) => list,
-        Err(_) if !home.path("etc/repos.list").exists() && home.repos().is_dir() => List {
+    let list = match repos::read(home, settings) {
+        Err(HomeError::NoList(_)) if home.repos().is_dir() => List {
             entries: Vec::new(),
             wrong: Vec::new(),
         },
-        Err(error) => return Err(error),
+        _ => read_list(home, settings)?,
     };
     let git = git()?;
     let folder = home.repos();
@@ -266,6 +265,12 @@ fn list(
         .iter()
         .map(|(name, entry)| repos::look(&git, name, entry.as_ref(), &folder))
         .collect();
+    if repositories.is_empty() && !arguments.json {
+        output::line(format_args!(
+            "{} names no repository, and there is none in {folder}",
+            home.path("etc/repos.list")
+        ));
+    }
     if arguments.json {
         for repository in &repositories {
             output::line(serde_json::json!(repository));
@@ -280,7 +285,7 @@ fn list(
     } else {
         Err(CommandError::new(
             Kind::Failed,
-            "the list has lines that name no repository",
+            "the list has lines that can't be used",
         ))
     }
 }

@@ -53,7 +53,16 @@ pub fn outcomes(outcomes: &[Outcome]) {
     } else {
         "repositories"
     };
-    output::line(format_args!("\n{number} {what}, {failed} failed"));
+    let missing = outcomes
+        .iter()
+        .filter(|outcome| outcome.state == "missing")
+        .count();
+    let missing = if missing == 0 {
+        String::new()
+    } else {
+        format!(", {missing} not cloned")
+    };
+    output::line(format_args!("\n{number} {what}, {failed} failed{missing}"));
 }
 
 /// What the list names, and what else there is.
