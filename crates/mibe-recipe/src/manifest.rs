@@ -256,6 +256,15 @@ impl Keys<'_> {
                 "the image has no name",
                 advice,
             ));
+            if version.is_none() && !self.values.contains_key("version") {
+                let advice = self.example("version", "1.0.0");
+                self.problems.push(Problem::of_file(
+                    Code::MissingVersion,
+                    self.file.clone(),
+                    "the image has no version",
+                    advice,
+                ));
+            }
             return (None, version);
         };
         if let Some(version) = self.take("version") {
@@ -375,12 +384,8 @@ impl Keys<'_> {
             let description = self.text(&name).map(|text| text.value);
             if description.is_none() {
                 let message = format!("nothing says what the network `{}` is for", name.value);
-                self.tell(
-                    &name,
-                    Code::MissingNetwork,
-                    message,
-                    format!("add a line {}=\"public\"", name.value),
-                );
+                let advice = self.example(&name.value, "public");
+                self.tell(&name, Code::MissingNetwork, message, advice);
             }
             let description = description.unwrap_or_default();
             networks.push(name.with(Network {

@@ -131,7 +131,7 @@ impl Keys<'_> {
         match value.value.parse::<u32>() {
             Ok(mebibytes) if digits && mebibytes > 0 => Some(value.with(mebibytes)),
             _ => {
-                let message = format!("`{key}` is not a whole number of MiB");
+                let message = format!("`{key}` is not a whole number of MiB above 0");
                 self.tell(
                     &value,
                     Code::BadNumber,

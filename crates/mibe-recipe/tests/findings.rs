@@ -120,6 +120,7 @@ const FIXTURES: &[Fixture] = &[
     ("copy a file", |r| { fs::remove_dir(r.0.path().join("copy")).unwrap(); r.file("copy", ""); }),
     ("a large motd", |r| { r.file("motd", vec![b'x'; (1 << 20) + 1]); }),
     ("copy.tar", |r| { r.file("copy.tar", ""); }),
+    ("misnamed files", |r| { r.remove("packages").file("package", "").remove("customize").file("customise", "").file("README.md", ""); }),
     ("a stale submodule", |r| { r.file(".gitmodules", "[submodule \"x\"]\n\tpath = copy/opt/x\n\turl = https://example.org/x\n"); }),
     ("sixty mistakes", |r| { r.manifest(&"x\n".repeat(60)); }),
     // The shell dialect.

@@ -362,6 +362,13 @@ fn what_init_makes_is_whole_and_passes() {
         .expect(2)
         .says("can't be the name");
     world.mibe(&["init", "mi-"]).expect(2);
+    for url in ["", "not a url", "owner/name"] {
+        world
+            .mibe(&["init", "mi-u", "--git", url])
+            .expect(2)
+            .says("is no URL");
+    }
+    assert!(!world.home().join("mi-u").exists());
     // Without a name of its user, git can't commit: the files are there all the same.
     let ran = world.mibe(&["init", "mi-g", "--git", "https://example.org/o/mi-g.git"]);
     assert!(matches!(ran.status, Some(0 | 1)), "{ran:?}");

@@ -87,7 +87,7 @@ fn check_base(base: &Located<String>, problems: &mut Collector) {
         problems.push(base.problem(
             Code::BadBase,
             format!("the base `{}` is neither a UUID nor a name and version, nor any other form of base", text.escape_debug()),
-            "write base=\"minimal-64-lts-21.4.0\", a UUID, debian:bookworm or a path",
+            "write a name and version (minimal-64-lts-21.4.0), a UUID, debian:bookworm or a path",
         ));
     }
 }

@@ -4,6 +4,7 @@
 
 mod lists;
 mod manifest;
+mod misnamed;
 mod motd;
 mod script;
 mod secrets;
@@ -58,6 +59,7 @@ pub fn check(directory: &Utf8Path) -> Checked {
     }
     tree::check(directory, &parts.copy, &mut problems);
     submodules::check(directory, &mut problems);
+    misnamed::check(directory, &mut problems);
     let failed = problems.has_errors();
     Checked {
         findings: problems.finish(),

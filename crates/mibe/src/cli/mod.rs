@@ -24,7 +24,9 @@ pub use repos::{Init, InitHome, ReposCommand, ReposList, ReposWork, TypeName};
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "A home (MIBE_HOME, or the first of the current folder and those above it that is one) holds repositories by name, settings \
+        (mibe.toml), images and logs; `mibe init-home` makes one. Settings of the user: ~/.config/mibe/mibe.toml."
 )]
 pub struct Cli {
     /// What to do

@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_home::Home;
 use mibe_home::init::{self, NewRepository, Template};
-use mibe_home::repos::{GitFailure, Limits};
+use mibe_home::repos::{GitFailure, Limits, list};
 
 use crate::cli::{Init, TypeName};
 use crate::commands::repos::git;
@@ -24,7 +24,8 @@ pub fn run(arguments: &Init) -> Result<(), CommandError> {
         TypeName::Hvm => Template::Hvm,
     };
     let folder = place(&Home::find()?, utf8(&arguments.name)?);
-    make(&folder, template, arguments.git.as_deref(), false)?;
+    let url = arguments.git.as_deref().map(remote).transpose()?;
+    make(&folder, template, url.as_deref(), false)?;
     output::line(format_args!("{folder} made\n"));
     let name = arguments.name.display();
     output::line(format_args!("    mibe check {name}"));
@@ -41,6 +42,19 @@ pub fn run(arguments: &Init) -> Result<(), CommandError> {
         output::line(format_args!("    git -C {folder} push -u origin HEAD"));
     }
     Ok(())
+}
+
+/// What git takes as the URL of a remote, by the rules of etc/repos.list.
+fn remote(text: &str) -> Result<String, CommandError> {
+    let (entries, wrong) = list::parse(text, None);
+    match (entries.as_slice(), wrong.first()) {
+        ([entry], None) => Ok(entry.url.clone()),
+        (_, wrong) => {
+            let why = wrong.map_or("there is none", |wrong| wrong.message.as_str());
+            Err(CommandError::new(Kind::Usage, format!("--git {text:?} is no URL: {why}"))
+                .hint("write https://HOST/OWNER/NAME.git, git@HOST:OWNER/NAME.git, or the path of a repository".to_owned()))
+        }
+    }
 }
 
 /// A name goes into the home's repos/, a path where it says.
