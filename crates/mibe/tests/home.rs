@@ -227,7 +227,7 @@ fn the_old_commands_answer_to_their_names() {
     assert!(!site.home.join("outside").exists());
     site.old("build_smartos", &["mi-new"])
         .expect(3)
-        .says("the SmartOS builder is not there yet");
+        .says("this machine is no SmartOS global zone");
     site.old("build_smartos", &[]).expect(2).says("usage");
 }
 

@@ -22,6 +22,6 @@ pub use header::Header;
 pub use index::{Contents, NoContents};
 pub use layer::Dnode;
 pub use node::{MAX_XATTR, Node, Xattr};
-pub use records::Counts;
+pub use records::{Counts, whole};
 pub use snapshot::{Event, Snapshot};
 pub use volume::Volume;

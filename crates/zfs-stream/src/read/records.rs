@@ -106,6 +106,17 @@ pub(super) struct Records<R> {
     pub counts: Counts,
 }
 
+/// Reads a stream of any kind to its end, and checks its records and their sums; what they say of files is not looked at.
+///
+/// # Errors
+///
+/// It can't be read, is cut short, or a record is wrong.
+pub fn whole(input: impl Read) -> Result<(Header, Counts), ReadError> {
+    let mut records = Records::open(input, 0)?;
+    while !matches!(records.next()?, Record::End) {}
+    Ok((records.header.clone(), records.counts))
+}
+
 impl<R: Read> Records<R> {
     /// Reads the start of a stream, which is number `stream` of a chain.
     pub fn open(input: R, stream: usize) -> Result<Self, ReadError> {
