@@ -27,8 +27,10 @@ const SHORT: Duration = Duration::from_secs(20);
 /// What precedes the process group on standard error.
 const MARK: &[u8] = b"mibe-group ";
 
-/// Tells the process group, then becomes the command. `ps -o pgid=` is of POSIX, and illumos has it.
-const WRAPPER: &str = r#"echo "mibe-group $(ps -o pgid= -p $$)" >&2; exec "$@""#;
+/// Tells the process group, then becomes the command. `ps -o pgid=` is of POSIX, and illumos has it. What sshd sets as PATH may lack
+/// the folders of a global zone's programs.
+const WRAPPER: &str = r#"PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin:/smartdc/bin:/opt/smartdc/bin:/opt/local/sbin:/opt/local/bin; export PATH
+echo "mibe-group $(ps -o pgid= -p $$)" >&2; exec "$@""#;
 
 /// How a host is reached.
 #[derive(Clone, Debug, Default)]

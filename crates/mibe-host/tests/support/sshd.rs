@@ -1,5 +1,7 @@
 //! A real sshd, for the tests of every crate that goes through ssh.
 
+#![allow(dead_code, reason = "every test file takes what it needs")]
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +18,12 @@ pub struct Sshd {
 impl Sshd {
     /// Starts one.
     pub fn new() -> Self {
+        Self::with_path("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    }
+
+    /// Starts one that sets PATH. To a bash of a second level it hands its commands, which reads no start-up file: that of whoever runs
+    /// the tests may be slow, and set PATH anew.
+    pub fn with_path(search: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for key in ["host", "user"] {
@@ -36,7 +44,7 @@ impl Sshd {
             path("sshd_config"),
             format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\n\
-                 StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxSessions 40\n                 SetEnv PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n",
+                 StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxSessions 40\n                 SetEnv PATH={search} SHLVL=2\n",
                 folder.path().display()
             ),
         )
