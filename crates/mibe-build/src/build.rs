@@ -22,9 +22,6 @@ use crate::plan::{Plan, Step};
 use crate::report::Reporter;
 use crate::work::{NewFile, Work};
 
-/// Package managers may fetch a lot over a slow line, but not for ever.
-const PACKAGES_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
-
 /// Where customize stands in the build machine; scripts of the shell mibe remove themselves by this path.
 const CUSTOMIZE: &str = "root/customize";
 
@@ -39,6 +36,8 @@ pub struct BuildOptions {
     pub force: bool,
     /// Leave the build machine when the build fails.
     pub keep_on_failure: bool,
+    /// How long a call of a package manager may take.
+    pub timeout_packages: Duration,
     /// How long customize may take.
     pub timeout_customize: Duration,
     /// Seconds since 1970: no file of the image is younger, and the image was published then.
@@ -54,8 +53,8 @@ pub struct Built {
     pub image: mibe_image::manifest::Manifest,
     /// Bytes of the stream before compression.
     pub stream_size: u64,
-    /// Entries in the file system.
-    pub entries: u64,
+    /// Entries in the file system, where they were counted.
+    pub entries: Option<u64>,
     /// The log of the build.
     pub log: PathBuf,
 }
@@ -71,6 +70,9 @@ pub fn build(
     builder: &mut dyn Builder,
     progress: &dyn Progress,
 ) -> Result<Built, BuildError> {
+    let _alone = options
+        .paths
+        .own_repository(plan.repository.as_std_path())?;
     plan.image.check_free(options.force)?;
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let stem = plan.image.manifest().file_stem().unwrap_or("image");
@@ -80,26 +82,40 @@ pub fn build(
         reporter.log.note(&format!("{warning}"));
     }
     output_folder(plan)?;
-    reporter.start(Step::Resolve.name());
-    let base = builder.resolve(&plan.base, plan.base_image.as_ref(), &mut |bytes| {
-        reporter.output(bytes);
-    });
-    reporter.end(&base);
-    let base = base.map_err(|error| error.with_log(&reporter.log))?;
-
-    let entry = Entry::new(
+    let mut entry = Entry::new(
         builder.name(),
         &options.paths.machines(),
         plan.repository.as_str(),
     );
+    reporter.start(Step::Resolve.name());
+    let base = builder.resolve(plan, &mut entry, &mut |bytes| reporter.output(bytes));
+    reporter.end(&base);
+    let base = base.map_err(|error| error.with_log(&reporter.log))?;
+    for note in &base.notes {
+        reporter.log.note(note);
+    }
+
     let mut record = Journal::new(options.paths.journal()).begin(entry)?;
-    let created = reporter.step(Step::Create.name(), || builder.create(&base, &record));
+    reporter.start(Step::Create.name());
+    let created = builder.create(&base, &mut record, &mut |bytes| reporter.output(bytes));
+    reporter.end(&created);
     let mut machine = match created {
         Ok(machine) => machine,
         Err(error) => {
-            // The builder took away what it had begun, or else the journal keeps it for `mibe clean`.
-            record.strike_if_gone();
-            return Err(error);
+            let kept = builder
+                .remains()
+                .filter(|_| options.keep_on_failure && !matches!(error, BuildError::Cancelled));
+            if let Some(place) = kept {
+                record.keep()?;
+                reporter.kept(&place);
+                return Err(error.with_log(&reporter.log));
+            }
+            match builder.abandon(&record.entry) {
+                // An entry too many does no harm: there is nothing behind it.
+                Ok(()) => drop(record.strike()),
+                Err(left) => reporter.left(&left),
+            }
+            return Err(error.with_log(&reporter.log));
         }
     };
     let built = Run {
@@ -111,6 +127,7 @@ pub fn build(
         reporter: &mut reporter,
         manager: None,
         updated: false,
+        again: builder.fetches_again(),
     }
     .steps();
 
@@ -118,18 +135,14 @@ pub fn build(
         && options.keep_on_failure
         && !matches!(error, BuildError::Cancelled)
     {
-        let directory = record.entry.directory.display().to_string();
+        let place = machine.place();
         record.keep()?;
-        reporter.message(&format!(
-            "the build machine is kept in {directory}; `mibe clean` destroys it"
-        ));
+        reporter.kept(&place);
         return built;
     }
     if let Err(error) = machine.destroy().and_then(|()| record.strike()) {
         // The image is there, or what ended the build matters more.
-        reporter.warning(&format!(
-            "the build machine could not be destroyed ({error}); `mibe clean` tries again"
-        ));
+        reporter.left(&error);
     }
     built
 }
@@ -158,6 +171,8 @@ struct Run<'a, 'p> {
     reporter: &'a mut Reporter<'p>,
     manager: Option<PackageManager>,
     updated: bool,
+    /// Whether what fetches packages gets a second try.
+    again: bool,
 }
 
 impl Run<'_, '_> {
@@ -171,7 +186,7 @@ impl Run<'_, '_> {
                 .package_manager
                 .map_or("unknown", PackageManager::name)
         ));
-        if !self.plan.is_native() {
+        if self.plan.steps.contains(&Step::Finalise) {
             self.machine.work(&Work::Prepare)?;
         }
         for step in &self.plan.steps {
@@ -224,27 +239,40 @@ impl Run<'_, '_> {
     ) -> Result<(), BuildError> {
         let Some(manager) = self.manager else {
             return Err(BuildError::Base {
-                message: "the base has no package manager that mibe knows (apt-get, dnf, yum, apk, xbps-install)".to_owned(),
+                message: "the base has no package manager that mibe knows (apt-get, dnf, yum, apk, xbps-install, pkgin, pkg_add)".to_owned(),
                 hints: vec!["take a base that has one, or empty packages and delete_packages".to_owned()],
                 source: None,
             });
         };
+        let words = |words: Vec<&'static str>| words.into_iter().map(OsString::from);
         if fetches && !self.updated {
-            self.manage(
-                manager,
-                manager.update().into_iter().map(OsString::from).collect(),
-            )?;
+            let update: Vec<_> = words(manager.update()).collect();
+            if !update.is_empty() {
+                self.manage(manager, update, true)?;
+            }
             self.updated = true;
         }
-        let argv = command(manager)
-            .into_iter()
-            .map(OsString::from)
-            .chain(names.iter().map(OsString::from))
-            .collect();
-        self.manage(manager, argv)
+        // In the order of the file, those by URL with what takes them.
+        let is_url = |name: &&String| name.contains("://");
+        for names in names.chunk_by(|one, next| is_url(&one) == is_url(&next)) {
+            let manager = match names.first().filter(is_url).and(manager.by_url()) {
+                Some(by_url) => by_url,
+                None => manager,
+            };
+            let argv = words(command(manager))
+                .chain(names.iter().map(OsString::from))
+                .collect();
+            self.manage(manager, argv, fetches)?;
+        }
+        Ok(())
     }
 
-    fn manage(&mut self, manager: PackageManager, argv: Vec<OsString>) -> Result<(), BuildError> {
+    fn manage(
+        &mut self,
+        manager: PackageManager,
+        argv: Vec<OsString>,
+        fetches: bool,
+    ) -> Result<(), BuildError> {
         let what = argv
             .iter()
             .take(2)
@@ -259,13 +287,21 @@ impl Run<'_, '_> {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             cwd: "/".to_owned(),
-            timeout: PACKAGES_TIMEOUT,
+            timeout: self.options.timeout_packages,
         };
         let hints = [
             "see whether every name in packages and delete_packages is one of the base's distribution",
             "if names could not be resolved, give the build a name server with --resolver",
         ];
-        self.run(&what, &script, &hints)
+        let first = self.run(&what, &script, &hints);
+        match first {
+            Err(BuildError::Script { how, .. }) if fetches && self.again => {
+                self.reporter
+                    .message(&format!("{what} {how}; trying it once more"));
+                self.run(&what, &script, &hints)
+            }
+            first => first,
+        }
     }
 
     fn motd_product(&mut self) -> Result<(), BuildError> {
@@ -351,7 +387,7 @@ impl Run<'_, '_> {
     fn finalise(&mut self) -> Result<(), BuildError> {
         // Whatever the script did: the shell mibe ran it from there, and it must not be in the image.
         self.machine.work(&Work::Remove(CUSTOMIZE.into()))?;
-        let report = self.machine.work(&Work::FinaliseLx)?.finalised;
+        let report = self.machine.work(&Work::Finalise)?.finalised;
         for note in &report.notes {
             self.reporter.log.note(note);
         }

@@ -25,8 +25,8 @@ pub struct Captured {
     pub guid: u64,
     /// SHA-256 of everything in the tree, hexadecimal.
     pub digest: String,
-    /// Files, directories, links and the rest.
-    pub entries: u64,
+    /// Files, directories, links and the rest, where they were counted.
+    pub entries: Option<u64>,
     /// Paths of the first sockets, which no image carries.
     pub sockets: Vec<String>,
     /// Of an incremental stream: what differs from the base.

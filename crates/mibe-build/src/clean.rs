@@ -3,13 +3,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mibe_host::Host;
+#[cfg(feature = "local")]
 use mibe_sandbox::{Agent, Sandbox};
 
 use crate::error::BuildError;
-use crate::journal::{Entry, Journal, Record};
+use crate::journal::{Entry, Journal, Record, ZoneEntry};
 use crate::paths::Paths;
+use crate::smartos::destroy;
 
 /// Caches unused for this long are old.
 pub const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -25,6 +29,8 @@ pub struct Cleaned {
     pub caches: Vec<(PathBuf, u64)>,
     /// Machines left alone because their build still runs.
     pub running: Vec<Entry>,
+    /// Machines left alone because their host is not to be asked now.
+    pub elsewhere: Vec<Entry>,
     /// Machines left alone because they were kept on purpose.
     pub kept: Vec<Entry>,
     /// Whether the caches were left alone because a build uses them.
@@ -55,12 +61,30 @@ pub struct CleanOptions {
     pub dry_run: bool,
 }
 
+/// Connects to the host of a zone; `None`: it is not to be asked now.
+pub type Connect<'a> = dyn Fn(&ZoneEntry) -> Result<Option<Arc<dyn Host>>, BuildError> + 'a;
+
+/// The ways to build machines.
+pub struct Means<'a> {
+    /// What serves as agent of sandboxes.
+    #[cfg(feature = "local")]
+    pub agent: &'a Agent,
+    /// To the hosts of zones.
+    pub connect: &'a Connect<'a>,
+    /// How long a command of a host may take.
+    pub timeout: Duration,
+}
+
 /// Cleans up after builds whose process is gone.
 ///
 /// # Errors
 ///
 /// The journal could not be read; failures with single things are in the report.
-pub fn clean(paths: &Paths, agent: &Agent, options: CleanOptions) -> Result<Cleaned, BuildError> {
+pub fn clean(
+    paths: &Paths,
+    means: &Means<'_>,
+    options: CleanOptions,
+) -> Result<Cleaned, BuildError> {
     let mut cleaned = Cleaned::default();
     let leftovers = Journal::new(paths.journal()).leftovers()?;
     cleaned.running = leftovers.running;
@@ -72,7 +96,7 @@ pub fn clean(paths: &Paths, agent: &Agent, options: CleanOptions) -> Result<Clea
             continue;
         }
         if let Err(reason) = ours(&record, &paths.machines()) {
-            cleaned.failed.push((entry.directory, reason));
+            cleaned.failed.push((named(&entry), reason));
             continue;
         }
         let partials = unfinished(&record);
@@ -81,12 +105,13 @@ pub fn clean(paths: &Paths, agent: &Agent, options: CleanOptions) -> Result<Clea
             cleaned.machines.push(entry);
             continue;
         }
-        match destroy(agent, record, &partials) {
-            Ok(()) => {
+        match take_away(means, record, &partials) {
+            Ok(true) => {
                 cleaned.partials.extend(partials);
                 cleaned.machines.push(entry);
             }
-            Err(error) => cleaned.failed.push((entry.directory, error.to_string())),
+            Ok(false) => cleaned.elsewhere.push(entry),
+            Err(error) => cleaned.failed.push((named(&entry), error.to_string())),
         }
     }
     match paths.own_cache()? {
@@ -101,12 +126,36 @@ pub fn clean(paths: &Paths, agent: &Agent, options: CleanOptions) -> Result<Clea
     Ok(cleaned)
 }
 
+/// What a machine is called where something is wrong with it.
+fn named(entry: &Entry) -> PathBuf {
+    match &entry.zone {
+        Some(zone) => PathBuf::from(format!(
+            "{}:{}",
+            zone.host.as_deref().unwrap_or("this machine"),
+            zone.uuid
+        )),
+        None => entry.directory.clone(),
+    }
+}
+
 /// Whether a record names only what a build makes: a folder of build machines, hidden files. A journal that was
 /// damaged, or moved here from elsewhere, must not destroy anything else.
 fn ours(record: &Record, machines: &Path) -> Result<(), String> {
     let directory = &record.entry.directory;
+    if let Some(zone) = &record.entry.zone {
+        let uuid = uuid::Uuid::try_parse(&zone.uuid).is_ok() && zone.uuid.len() == 36;
+        let of_pool = zone
+            .dataset
+            .strip_suffix(&format!("/{}", zone.uuid))
+            .is_some_and(|pool| {
+                !pool.is_empty() && !pool.starts_with('-') && !pool.contains(['/', '@', ' '])
+            });
+        if !uuid || !of_pool {
+            return Err("it is no VM that a build makes".to_owned());
+        }
+    }
     // A name, and neither "." nor "..", which file_name() does not give.
-    if directory.file_name().is_none() || directory.parent() != Some(machines) {
+    else if directory.file_name().is_none() || directory.parent() != Some(machines) {
         return Err(format!(
             "it is not in {}, where build machines are; if it is one, made with another XDG_CACHE_HOME, set that",
             machines.display()
@@ -201,8 +250,12 @@ fn unfinished(record: &Record) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Takes away a machine whose process is gone, and strikes it out.
-fn destroy(agent: &Agent, record: Record, unfinished: &[PathBuf]) -> Result<(), BuildError> {
+/// Takes away a machine whose process is gone, and strikes it out; says no where its host is not to be asked now.
+fn take_away(
+    means: &Means<'_>,
+    record: Record,
+    unfinished: &[PathBuf],
+) -> Result<bool, BuildError> {
     for path in unfinished {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -211,9 +264,29 @@ fn destroy(agent: &Agent, record: Record, unfinished: &[PathBuf]) -> Result<(), 
             _ => {}
         }
     }
-    let directory = &record.entry.directory;
+    if let Some(zone) = &record.entry.zone {
+        let Some(host) = (means.connect)(zone)? else {
+            return Ok(false);
+        };
+        destroy::destroy(&host, zone, &record.entry.id, record.created, means.timeout)?;
+        return record.strike().map(|()| true);
+    }
+    sandbox(means, &record.entry.directory)?;
+    record.strike().map(|()| true)
+}
+
+/// Takes away a folder that was a sandbox.
+fn sandbox(means: &Means<'_>, directory: &Path) -> Result<(), BuildError> {
+    #[cfg(not(feature = "local"))]
+    let _ = means;
     if fs::symlink_metadata(directory).is_ok() {
-        match Sandbox::open(agent, directory) {
+        #[cfg(not(feature = "local"))]
+        return Err(BuildError::host(
+            "this mibe has no sandboxes, and one is left",
+            &["clean with the mibe that made it"],
+        ));
+        #[cfg(feature = "local")]
+        match Sandbox::open(means.agent, directory) {
             Ok(sandbox) => sandbox.destroy()?,
             // Killed before the sandbox was set up: nothing in it belongs to anybody else.
             Err(_) => {
@@ -221,7 +294,7 @@ fn destroy(agent: &Agent, record: Record, unfinished: &[PathBuf]) -> Result<(), 
             }
         }
     }
-    record.strike()
+    Ok(())
 }
 
 fn clean_caches(cache: &Path, options: CleanOptions, cleaned: &mut Cleaned) {
@@ -249,147 +322,6 @@ fn old(metadata: &fs::Metadata) -> bool {
         .is_some_and(|age| age > OLD)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs::File;
-
-    use super::*;
-    use crate::journal::Publication;
-
-    fn paths(folder: &Path) -> Paths {
-        Paths {
-            cache: folder.join("cache"),
-            state: folder.join("state"),
-        }
-    }
-
-    const OPTIONS: CleanOptions = CleanOptions {
-        caches: Caches::Keep,
-        kept: false,
-        dry_run: false,
-    };
-
-    fn cleaned(paths: &Paths) -> Cleaned {
-        clean(paths, &Agent::current(), OPTIONS).unwrap()
-    }
-
-    fn entry(paths: &Paths) -> Entry {
-        Entry::new("local", &paths.machines(), "test")
-    }
-
-    #[test]
-    fn a_journal_that_names_other_things_destroys_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = paths(folder.path());
-        let precious = folder.path().join("precious");
-        fs::create_dir_all(precious.join("data")).unwrap();
-        fs::create_dir_all(paths.machines()).unwrap();
-        let journal = Journal::new(paths.journal());
-        for directory in [
-            precious.clone(),
-            paths.machines().join(".."),
-            paths.machines(),
-            PathBuf::from("/"),
-            paths.machines().join("x/../../../precious"),
-        ] {
-            let mut entry = entry(&paths);
-            entry.directory = directory;
-            drop(journal.begin(entry).unwrap());
-        }
-        let file = precious.join("file");
-        fs::write(&file, "x").unwrap();
-        let mut record = journal.begin(entry(&paths)).unwrap();
-        record.add_partial(&file).unwrap();
-        drop(record);
-        let mut record = journal.begin(entry(&paths)).unwrap();
-        record
-            .publish(Publication {
-                file: file.clone(),
-                manifest: precious.join("x.json"),
-            })
-            .unwrap();
-        drop(record);
-
-        let cleaned = cleaned(&paths);
-        assert_eq!(cleaned.failed.len(), 7, "{cleaned:?}");
-        assert!(cleaned.machines.is_empty());
-        assert!(file.exists() && precious.join("data").exists() && paths.machines().exists());
-    }
-
-    #[test]
-    fn a_file_whose_manifest_never_came_goes_and_a_whole_image_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = paths(folder.path());
-        let journal = Journal::new(paths.journal());
-        for name in ["half", "whole"] {
-            let image = Publication {
-                file: folder.path().join(format!("{name}-1.zfs.gz")),
-                manifest: folder.path().join(format!("{name}-1.json")),
-            };
-            fs::write(&image.file, "x").unwrap();
-            if name == "whole" {
-                fs::write(&image.manifest, "{}").unwrap();
-            }
-            let mut record = journal.begin(entry(&paths)).unwrap();
-            record.publish(image).unwrap();
-        }
-        assert_eq!(
-            cleaned(&paths).partials,
-            [folder.path().join("half-1.zfs.gz")]
-        );
-        assert!(!folder.path().join("half-1.zfs.gz").exists());
-        assert!(folder.path().join("whole-1.zfs.gz").exists());
-    }
-
-    #[test]
-    fn a_kept_machine_goes_only_when_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = paths(folder.path());
-        let entry = entry(&paths);
-        let directory = entry.directory.clone();
-        fs::create_dir_all(&directory).unwrap();
-        let journal = Journal::new(paths.journal());
-        journal.begin(entry).unwrap().keep().unwrap();
-        assert_eq!(cleaned(&paths).kept.len(), 1);
-        assert!(directory.exists());
-        let options = CleanOptions {
-            kept: true,
-            ..OPTIONS
-        };
-        let cleaned = clean(&paths, &Agent::current(), options).unwrap();
-        assert_eq!(cleaned.machines.len(), 1);
-        assert!(!directory.exists());
-    }
-
-    #[test]
-    fn what_a_kill_left_goes_once_nobody_uses_the_caches() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = paths(folder.path());
-        let debs = paths.cache.join("debs");
-        let probe = paths.machines().join(".probe-1-1");
-        for folder in [&debs, &probe, &paths.journal()] {
-            fs::create_dir_all(folder).unwrap();
-        }
-        let left = [
-            debs.join(".partial-x"),
-            paths.journal().join(".entry"),
-            probe,
-        ];
-        File::create(&left[0]).unwrap();
-        File::create(&left[1]).unwrap();
-        File::create(debs.join("whole.deb")).unwrap();
-        let all = CleanOptions {
-            caches: Caches::All,
-            ..OPTIONS
-        };
-        let in_use = paths.use_cache().unwrap();
-        let cleaned = clean(&paths, &Agent::current(), all).unwrap();
-        assert!(cleaned.caches_in_use && cleaned.partials.is_empty());
-        assert!(left.iter().all(|path| path.exists()));
-        drop(in_use);
-        let cleaned = clean(&paths, &Agent::current(), all).unwrap();
-        assert_eq!(cleaned.partials.len(), 3);
-        assert_eq!(cleaned.caches.len(), 1);
-        assert!(!left.iter().any(|path| path.exists()));
-    }
-}
+#[cfg(all(test, feature = "local"))]
+#[path = "clean_tests.rs"]
+mod tests;

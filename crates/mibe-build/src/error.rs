@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use mibe_host::HostError;
 use mibe_recipe::Problem;
 
 use crate::log::BuildLog;
@@ -83,6 +84,30 @@ pub enum BuildError {
         /// What to do next.
         hints: Vec<String>,
     },
+    /// A command of a host ended badly.
+    #[error("{what} {how}{}", said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
+    Command {
+        /// What was run, and where ("vmadm create on root@headnode").
+        what: String,
+        /// How it ended.
+        how: String,
+        /// What it said last.
+        said: Option<String>,
+        /// What to do next.
+        hints: Vec<String>,
+    },
+    /// Somebody else is at it.
+    #[error("{message}")]
+    Busy {
+        /// Who, and at what.
+        message: String,
+    },
+    /// The spec of a build machine is wrong.
+    #[error("the spec of the build machine is wrong: {}", .0.join("; "))]
+    Spec(Vec<String>),
+    /// A host could not be asked.
+    #[error(transparent)]
+    Remote(#[from] HostError),
     /// The sandbox failed.
     #[cfg(feature = "local")]
     #[error(transparent)]
@@ -146,8 +171,9 @@ impl BuildError {
     /// Who has to act.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Usage { .. } => Blame::Usage,
-            Self::Host { .. } => Blame::Host,
+            Self::Usage { .. } | Self::Spec(_) => Blame::Usage,
+            Self::Host { .. }
+            | Self::Remote(HostError::Start { .. } | HostError::Connect { .. }) => Blame::Host,
             _ => Blame::Build,
         }
     }
@@ -159,6 +185,7 @@ impl BuildError {
             | Self::Usage { hints, .. }
             | Self::Host { hints, .. }
             | Self::Base { hints, .. }
+            | Self::Command { hints, .. }
             | Self::Work { hints, .. } => hints.clone(),
             Self::Io { source, path, .. } if full_disk(source) => {
                 vec![format!(
@@ -170,6 +197,19 @@ impl BuildError {
                 vec![format!("see who may write to {}", path.display())]
             }
             Self::Image(error) => error.hints(),
+            Self::Remote(HostError::Connect { host, .. }) => {
+                vec![format!("see whether `ssh {host}` gets you there")]
+            }
+            Self::Remote(HostError::Lost { .. }) => vec![
+                "see whether the network there is up, and build again".to_owned(),
+            ],
+            Self::Busy { .. } => {
+                vec!["wait for its end, or end it; each repository is built once at a time".to_owned()]
+            }
+            Self::Spec(_) => vec![
+                "mend the spec (--vm-spec, etc/vm.json), or set single properties with --set KEY=VALUE".to_owned(),
+                "vmadm(8) on the host says what each property may be".to_owned(),
+            ],
             #[cfg(feature = "local")]
             Self::Sandbox(mibe_sandbox::Error::Io { source, path, .. }) if full_disk(source) => {
                 vec![format!(

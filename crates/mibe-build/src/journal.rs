@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildError;
 
-/// The format of the journal; a file of another one is left alone.
-const VERSION: u32 = 1;
+/// The format of the journal; a file of a newer one is left alone. Before 2, all machines were folders of this machine.
+const VERSION: u32 = 2;
 
 /// What a journal file says of its build machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +25,11 @@ pub struct Entry {
     pub id: String,
     /// The builder that made it ("local").
     pub builder: String,
-    /// The folder that holds all of the machine.
+    /// The folder of this machine that holds all of the build machine; empty for one of a host.
     pub directory: PathBuf,
+    /// The build machine, where it is a zone of a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZoneEntry>,
     /// What it was made for, for people.
     pub purpose: String,
     /// The process that made it.
@@ -45,10 +48,36 @@ impl Entry {
             version: VERSION,
             directory: machines.join(&id),
             id,
+            zone: None,
             builder: builder.to_owned(),
             purpose: purpose.to_owned(),
             pid: std::process::id(),
             started: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        }
+    }
+}
+
+/// A zone of a SmartOS host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneEntry {
+    /// The host as ssh takes it; `None` is this machine.
+    pub host: Option<String>,
+    /// Arguments of ssh before the host.
+    #[serde(default)]
+    pub ssh_arguments: Vec<String>,
+    /// The VM's UUID, made for this build.
+    pub uuid: String,
+    /// Its dataset, `POOL/UUID`.
+    pub dataset: String,
+}
+
+impl ZoneEntry {
+    /// How to look into it, in words.
+    pub fn login(&self) -> String {
+        let login = format!("zlogin {}", self.uuid);
+        match &self.host {
+            Some(host) => format!("log in with `ssh -t {host} {login}`"),
+            None => format!("log in with `{login}`"),
         }
     }
 }
@@ -63,6 +92,8 @@ enum Line {
     Publish(Publication),
     /// The machine stays until somebody asks for it to go.
     Kept,
+    /// What makes the machine has ended: nothing of it can appear any more.
+    Created,
 }
 
 /// The final names of an image. Its file without its manifest is no image, and in the way of the next build.
@@ -91,6 +122,8 @@ pub struct Record {
     pub publication: Option<Publication>,
     /// Whether the machine was left on purpose, to be looked into.
     pub kept: bool,
+    /// Whether what makes the machine has ended, so that what is not there will not come.
+    pub created: bool,
     path: PathBuf,
     file: File,
 }
@@ -142,6 +175,7 @@ impl Journal {
             partials: Vec::new(),
             publication: None,
             kept: false,
+            created: false,
             path,
             file,
         })
@@ -202,12 +236,15 @@ impl Record {
         Ok(())
     }
 
-    /// Strikes the machine out if nothing of it is there; what is there is left to a clean-up.
-    pub fn strike_if_gone(self) {
-        if !self.entry.directory.exists() {
-            // An entry too many does no harm: there is nothing behind it.
-            let _ = self.strike();
-        }
+    /// Writes down that what makes the machine has ended.
+    ///
+    /// # Errors
+    ///
+    /// The journal could not be written.
+    pub fn created(&mut self) -> Result<(), BuildError> {
+        self.append(&Line::Created)?;
+        self.created = true;
+        Ok(())
     }
 
     /// Writes down that the machine stays until somebody asks for it to go: the next build does not.
@@ -262,7 +299,7 @@ fn take(path: &Path) -> io::Result<Option<Taken>> {
     let mut lines = text.lines();
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let entry: Entry = serde_json::from_str(lines.next().unwrap_or_default())?;
-    if entry.version != VERSION {
+    if entry.version > VERSION {
         return Err(invalid("written by another version of mibe"));
     }
     if !locked {
@@ -273,6 +310,7 @@ fn take(path: &Path) -> io::Result<Option<Taken>> {
         partials: Vec::new(),
         publication: None,
         kept: false,
+        created: false,
         path: path.to_owned(),
         file,
     };
@@ -281,6 +319,7 @@ fn take(path: &Path) -> io::Result<Option<Taken>> {
             Ok(Line::Partial(path)) => record.partials.push(path),
             Ok(Line::Publish(publication)) => record.publication = Some(publication),
             Ok(Line::Kept) => record.kept = true,
+            Ok(Line::Created) => record.created = true,
             // A last line cut short by a crash named a file that was not made yet.
             Err(_) => break,
         }

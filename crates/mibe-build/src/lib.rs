@@ -11,7 +11,6 @@ pub mod base_image;
 pub mod bootstrap;
 pub mod build;
 pub mod capture;
-#[cfg(feature = "local")]
 pub mod clean;
 #[cfg(feature = "local")]
 pub mod doctor;
@@ -22,8 +21,10 @@ pub mod extract;
 pub mod finalise;
 #[cfg(feature = "local")]
 pub mod guest;
+pub mod host_base;
 pub mod journal;
 pub mod lay;
+mod leftovers;
 #[cfg(feature = "local")]
 pub mod local;
 mod log;

@@ -21,9 +21,10 @@ use crate::base::BaseRef;
 use crate::base_image::BaseImage;
 use crate::capture::{CaptureOptions, Captured};
 use crate::error::BuildError;
-use crate::journal::{Journal, Record};
+use crate::journal::{Entry, Journal, Record};
 use crate::machine::{Builder, Machine, ResolvedBase, Script};
 use crate::paths::Paths;
+use crate::plan::Plan;
 use crate::unpack_image::Unpacked;
 use crate::work::{Work, WorkReport};
 
@@ -134,10 +135,11 @@ impl Builder for LocalBuilder {
 
     fn resolve(
         &mut self,
-        base: &BaseRef,
-        image: Option<&BaseImage>,
+        plan: &Plan,
+        _entry: &mut Entry,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ResolvedBase, BuildError> {
+        let base = &plan.base;
         match base {
             BaseRef::Debian { suite } => {
                 let bootstrapped = bases::debian(self, suite, output)?;
@@ -147,6 +149,7 @@ impl Builder for LocalBuilder {
                     reference: base.clone(),
                     title,
                     image: None,
+                    notes: Vec::new(),
                 })
             }
             BaseRef::Archive(path) | BaseRef::Directory(path) => Ok(ResolvedBase {
@@ -157,12 +160,14 @@ impl Builder for LocalBuilder {
                     .to_string_lossy()
                     .into_owned(),
                 image: None,
+                notes: Vec::new(),
             }),
-            BaseRef::Image(name) => match image {
+            BaseRef::Image(name) => match plan.base_image.as_ref() {
                 Some(image) => Ok(ResolvedBase {
                     reference: base.clone(),
                     title: image.title(),
                     image: Some(image.clone()),
+                    notes: Vec::new(),
                 }),
                 None => Err(not_found(name)),
             },
@@ -172,7 +177,8 @@ impl Builder for LocalBuilder {
     fn create(
         &mut self,
         base: &ResolvedBase,
-        record: &Record,
+        record: &mut Record,
+        _output: &mut dyn FnMut(&[u8]),
     ) -> Result<Box<dyn Machine>, BuildError> {
         let machine = LocalMachine::create(&self.options, self.mode, &record.entry.directory)?;
         match self.prepare(&machine, base) {
@@ -183,6 +189,27 @@ impl Builder for LocalBuilder {
                 Err(error)
             }
         }
+    }
+
+    fn remains(&self) -> Option<String> {
+        // An unpacked base is nothing to learn from.
+        None
+    }
+
+    fn abandon(&mut self, entry: &Entry) -> Result<(), BuildError> {
+        if entry.directory.exists() {
+            return Err(BuildError::Work {
+                what: "take away the build machine",
+                why: format!("{} is still there", entry.directory.display()),
+                hints: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn fetches_again(&self) -> bool {
+        // apt does so by itself, and the network is this machine's.
+        false
     }
 }
 
@@ -299,12 +326,9 @@ impl LocalMachine {
 
     /// Settings of apt for the build only; `sources` replaces the image's own list where it is not empty.
     fn apt_settings(&self, sources: &str, proxy: Option<&str>) -> Result<(), BuildError> {
-        use crate::packages::{APT_CONFIG, APT_SOURCES};
+        use crate::packages::{APT_CONFIG, APT_SETTINGS, APT_SOURCES};
         use crate::work::NewFile;
-        let mut settings = String::from(
-            "APT::Sandbox::User \"root\";\nAcquire::Retries \"3\";\nAcquire::Languages \"none\";\n\
-             Dpkg::Use-Pty \"0\";\nAPT::Cmd::Pattern-Only \"true\";\nDpkg::Options { \"--force-confdef\"; \"--force-confold\"; };\n",
-        );
+        let mut settings = format!("APT::Sandbox::User \"root\";\n{APT_SETTINGS}");
         if let Some(proxy) = proxy {
             // Writing to a String cannot fail.
             let _ = writeln!(settings, "Acquire::http::Proxy \"{proxy}\";");
@@ -490,6 +514,10 @@ impl Machine for LocalMachine {
             });
             copied.and(captured)
         })
+    }
+
+    fn place(&self) -> String {
+        format!("in {}", self.sandbox.dir().display())
     }
 
     fn destroy(self: Box<Self>) -> Result<(), BuildError> {

@@ -64,6 +64,22 @@ impl Lines {
     }
 }
 
+/// The last that a program said, in one line, fit for a terminal; `None` if it said nothing.
+pub(crate) fn last_words(printed: &[u8]) -> Option<String> {
+    /// Lines that an error is worth.
+    const MOST: usize = 8;
+    let mut lines = Lines::default();
+    lines.take(printed, |_| {});
+    let said: Vec<String> = lines
+        .tail()
+        .into_iter()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect();
+    let from = said.len().saturating_sub(MOST);
+    (!said.is_empty()).then(|| said[from..].join(" "))
+}
+
 impl BuildLog {
     /// Starts the log `folder/name`, making the folder.
     ///

@@ -10,7 +10,8 @@ use crate::base::BaseRef;
 use crate::base_image::BaseImage;
 use crate::capture::{CaptureOptions, Captured};
 use crate::error::BuildError;
-use crate::journal::Record;
+use crate::journal::{Entry, Record};
+use crate::plan::Plan;
 use crate::work::{Work, WorkReport};
 
 /// What a base turned out to be once it was there.
@@ -20,8 +21,10 @@ pub struct ResolvedBase {
     pub reference: BaseRef,
     /// Name and version for people and for /etc/product ("debian bookworm 12.11").
     pub title: String,
-    /// The image, if it is one.
+    /// The image, if it is one of this machine.
     pub image: Option<BaseImage>,
+    /// What was decided on the way, for the log.
+    pub notes: Vec<String>,
 }
 
 /// A command to run in a build machine.
@@ -42,12 +45,13 @@ pub trait Builder {
     /// The builder's name, as `--builder` takes it.
     fn name(&self) -> &'static str;
 
-    /// Makes the base available here (downloads, bootstraps) and says what it is; `image` is what the plan found of one that
-    /// is an image. What programs print meanwhile goes to `output` as it comes.
+    /// Makes the plan's base available where the machine will be (downloads, bootstraps, imports) and says what it is, and
+    /// refuses what can't be built there. What the machine is known by goes into `entry`, which will be written to the journal.
+    /// What programs print meanwhile goes to `output` as it comes.
     fn resolve(
         &mut self,
-        base: &BaseRef,
-        image: Option<&BaseImage>,
+        plan: &Plan,
+        entry: &mut Entry,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ResolvedBase, BuildError>;
 
@@ -56,8 +60,18 @@ pub trait Builder {
     fn create(
         &mut self,
         base: &ResolvedBase,
-        record: &Record,
+        record: &mut Record,
+        output: &mut dyn FnMut(&[u8]),
     ) -> Result<Box<dyn Machine>, BuildError>;
+
+    /// Where to look into the machine that a [`Builder::create`] which failed has left, if there is one worth it.
+    fn remains(&self) -> Option<String>;
+
+    /// Takes away what a [`Builder::create`] that failed has left of the machine of `entry`. An error: something is left.
+    fn abandon(&mut self, entry: &Entry) -> Result<(), BuildError>;
+
+    /// Whether what fetches packages is tried once more when it fails: the machine's network may be younger than the machine.
+    fn fetches_again(&self) -> bool;
 }
 
 /// How a command ended, as in "customize exited with status 1"; `timeout` is what it was given.
@@ -88,6 +102,9 @@ pub trait Machine {
         options: &CaptureOptions,
         out: &mut dyn Write,
     ) -> Result<Captured, BuildError>;
+
+    /// Where to look into the machine while it is kept, in words.
+    fn place(&self) -> String;
 
     /// Takes the machine away, wholly.
     fn destroy(self: Box<Self>) -> Result<(), BuildError>;

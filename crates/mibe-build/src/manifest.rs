@@ -6,7 +6,6 @@ use mibe_recipe::Recipe;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::base_image::BaseImage;
 use crate::capture::Captured;
 use crate::error::BuildError;
 use crate::plan::Plan;
@@ -57,7 +56,7 @@ pub(crate) fn manifest(
             &["see what SOURCE_DATE_EPOCH says"],
         )
     })?;
-    let base = plan.base_image.as_ref().and_then(BaseImage::manifest);
+    let base = plan.base_manifest();
     let requirements = requirements(plan, base)?;
     let users: Vec<Value> = if recipe.users.is_empty() {
         vec![json!({"name": "root"})]
@@ -198,9 +197,21 @@ fn requirements(plan: &Plan, base: Option<&Manifest>) -> Result<Map<String, Valu
     if !plan.is_native() {
         requirements.insert("brand".into(), "lx".into());
     }
-    match &recipe.min_platform {
+    // illumos promises programs of an older platform to run on a newer one, not the reverse: `imgadm create` asks for the
+    // platform that a native image was made on, too (imgadm.js).
+    let built_on = plan
+        .host_base
+        .as_ref()
+        .filter(|_| plan.is_native())
+        .map(|base| &base.platform);
+    match recipe
+        .min_platform
+        .as_ref()
+        .map(|platform| &platform.value)
+        .or(built_on)
+    {
         Some(platform) => {
-            requirements.insert("min_platform".into(), json!({"7.0": platform.value}));
+            requirements.insert("min_platform".into(), json!({"7.0": platform}));
         }
         None if !plan.is_native() && !requirements.contains_key("min_platform") => {
             requirements.insert("min_platform".into(), json!({"7.0": MIN_PLATFORM}));

@@ -2,7 +2,10 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::error::BuildError;
 
@@ -73,6 +76,51 @@ impl Paths {
             .write(true)
             .open(&path)
             .map_err(BuildError::io("open", &path))
+    }
+
+    /// Takes a repository for one build, for as long as the file is open.
+    ///
+    /// # Errors
+    ///
+    /// Another build has it, or the lock could not be written.
+    pub fn own_repository(&self, repository: &Path) -> Result<File, BuildError> {
+        // The same folder by whatever name; one that is gone has the error of whoever reads it.
+        let real = fs::canonicalize(repository).unwrap_or_else(|_| repository.to_owned());
+        let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
+        let folder = self.state.join("locks");
+        fs::create_dir_all(&folder).map_err(BuildError::io("make", &folder))?;
+        let path = folder.join(mibe_image::file::hex(&digest[..16]));
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(BuildError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).unwrap_or_default();
+                return Err(BuildError::Busy {
+                    message: format!(
+                        "{} is being built already{}",
+                        repository.display(),
+                        holder
+                            .lines()
+                            .next()
+                            .map(|by| format!(", {by}"))
+                            .unwrap_or_default()
+                    ),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(BuildError::io("lock", &path)(error)),
+        }
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        let words = format!("by process {} since {now}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.write_all(words.as_bytes()))
+            .map_err(BuildError::io("write", &path))?;
+        Ok(file)
     }
 
     /// The journal of build machines.

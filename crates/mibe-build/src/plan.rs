@@ -6,6 +6,7 @@ use std::path::Path;
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::file::Compression;
 use mibe_image::library::ImagePaths;
+use mibe_image::manifest::{ImageType, Manifest};
 use mibe_image::open::Libraries;
 use mibe_recipe::{Code, CopyEntry, EntryKind, Located, Problem, Recipe, Target};
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::base::BaseRef;
 use crate::base_image::BaseImage;
 use crate::error::BuildError;
+use crate::host_base::{HostBase, HostBases};
 use crate::lay;
 
 /// A step of a build; the order of the variants is the order of the steps.
@@ -80,8 +82,12 @@ pub struct Plan {
     pub urn: Option<String>,
     /// Where the build starts.
     pub base: BaseRef,
-    /// The image that the base is, if it is one.
+    /// The image that the base is, if it is one of this machine.
     pub base_image: Option<BaseImage>,
+    /// The image that the base is, if it is one of a host.
+    pub host_base: Option<HostBase>,
+    /// Whether the image will be one of illumos.
+    native: bool,
     /// Whether only what differs from the base is to be in the image's stream.
     pub incremental: bool,
     /// The entries of copy/, as they are to be in the image.
@@ -138,12 +144,17 @@ pub enum Skip {
 }
 
 impl Plan {
-    /// Reads a repository and lays out its build; touches nothing.
+    /// Reads a repository and lays out its build; touches nothing. Bases are images of `host` where it is given, else those of this
+    /// machine.
     ///
     /// # Errors
     ///
-    /// The repository has errors, or asks for what the local builder can't do.
-    pub fn make(repository: &Utf8Path, options: &PlanOptions) -> Result<Self, BuildError> {
+    /// The repository has errors, or asks for what its builder can't do.
+    pub fn make(
+        repository: &Utf8Path,
+        options: &PlanOptions,
+        host: Option<&dyn HostBases>,
+    ) -> Result<Self, BuildError> {
         let outcome = Recipe::read(repository).map_err(|problems| BuildError::Recipe {
             repository: repository.into(),
             problems: problems.0,
@@ -172,16 +183,23 @@ impl Plan {
                 ));
             }
         };
+        let host_base = match host {
+            Some(host) => Some(of_host(&base, host)?),
+            None => None,
+        };
         let base_image = match &base {
-            BaseRef::Image(name) => {
+            BaseRef::Image(name) if host.is_none() => {
                 let folders = [&options.output].into_iter().chain(&options.libraries);
                 let libraries = Libraries::new(folders.cloned());
                 Some(BaseImage::open(name, &libraries, &options.origins)?)
             }
             _ => None,
         };
-        let is_native = buildable(&recipe, base_image.as_ref())?;
-        if options.incremental {
+        let native = match &host_base {
+            Some(base) => buildable_on_host(&recipe, base)?,
+            None => buildable(&recipe, base_image.as_ref())?,
+        };
+        if options.incremental && host_base.is_none() {
             origin(base_image.as_ref(), &base)?;
         }
         let compression = match (options.compression, &recipe.compression) {
@@ -210,7 +228,8 @@ impl Plan {
         if recipe.customize.is_some() {
             steps.push(Step::Customize);
         }
-        if !is_native {
+        // What is done to an LX tree without the zone, and to any tree of a zone that ran.
+        if !native || host_base.is_some() {
             steps.push(Step::Finalise);
         }
         steps.extend([Step::Capture, Step::Manifest]);
@@ -222,6 +241,8 @@ impl Plan {
             urn: options.defaults.urn.clone(),
             base,
             base_image,
+            host_base,
+            native,
             incremental: options.incremental,
             entries,
             steps,
@@ -234,13 +255,21 @@ impl Plan {
 impl Plan {
     /// Whether the image will be one of illumos.
     pub fn is_native(&self) -> bool {
-        !self.steps.contains(&Step::Finalise)
+        self.native
+    }
+
+    /// The manifest of the base, if it is an image and has one.
+    pub fn base_manifest(&self) -> Option<&Manifest> {
+        match &self.host_base {
+            Some(base) => Some(&base.manifest),
+            None => self.base_image.as_ref()?.manifest(),
+        }
     }
 
     /// UUID of the image that the image will need where it is installed.
     pub fn origin(&self) -> Option<&str> {
-        let base = self.base_image.as_ref().filter(|_| self.incremental)?;
-        Some(&base.manifest()?.uuid)
+        let base = self.base_manifest().filter(|_| self.incremental)?;
+        Some(&base.uuid)
     }
 
     /// The plan as JSON, for programs.
@@ -361,27 +390,103 @@ fn buildable(recipe: &Recipe, base: Option<&BaseImage>) -> Result<bool, BuildErr
                 recipe.directory
             ),
             &[
-                "build it on a SmartOS machine: a later version does that with --builder smartos",
+                "build it on a SmartOS machine, here or over ssh: `mibe build --builder smartos --host root@HOST`",
                 &format!(
                     "leave them out with --skip {skip}: copy/, motd and product go into the image, and nothing else"
                 ),
             ],
         ));
     }
+    no_urls(recipe)?;
+    Ok(false)
+}
+
+/// Packages by URL are for pkg_add alone.
+fn no_urls(recipe: &Recipe) -> Result<(), BuildError> {
     let url = recipe
         .packages
         .iter()
         .find(|package| package.value.contains("://"));
-    if let Some(url) = url {
-        return Err(BuildError::usage(
+    match url {
+        Some(url) => Err(BuildError::usage(
             format!(
                 "packages names a URL, {}, which is for pkg_add of a native image",
                 url.value
             ),
             &["fetch and install it in customize instead"],
-        ));
+        )),
+        None => Ok(()),
     }
-    Ok(false)
+}
+
+/// The image of a host that the base is.
+fn of_host(base: &BaseRef, host: &dyn HostBases) -> Result<HostBase, BuildError> {
+    match base {
+        BaseRef::Image(name) if !name.contains('/') => host.find(name),
+        _ => Err(BuildError::usage(
+            format!(
+                "the base {base} is none of {}: a zone is made from an image that the host has or can import",
+                host.title()
+            ),
+            &[
+                "name an image by its UUID or as NAME-VERSION with --base or in the manifest; `imgadm list` and `imgadm avail` on the host show them",
+                "an image of this machine gets there with `imgadm install -m MANIFEST -f FILE`",
+                "leave --builder smartos out to build on this Linux machine",
+            ],
+        )),
+    }
+}
+
+/// Refuses what a host can't do, before anything is touched; says whether the image will be a native one.
+fn buildable_on_host(recipe: &Recipe, base: &HostBase) -> Result<bool, BuildError> {
+    let target = recipe.target.as_ref().map(|target| target.value);
+    let title = base.title();
+    let native = match base.manifest.kind {
+        ImageType::ZoneDataset => true,
+        ImageType::LxDataset => false,
+        other => {
+            return Err(BuildError::usage(
+                format!("the base {title} is an image of type {other}, which no zone is made from"),
+                &["take one of type zone-dataset or lx-dataset"],
+            ));
+        }
+    };
+    match target {
+        Some(Target::Hvm) => {
+            return Err(BuildError::usage(
+                format!(
+                    "{} builds an HVM image, and the SmartOS builder of this version makes images of zones",
+                    recipe.directory
+                ),
+                &["if it is meant for LX, put os=\"linux\" into its manifest"],
+            ));
+        }
+        Some(Target::Native) if !native => {
+            return Err(BuildError::usage(
+                format!(
+                    "{} builds a native (illumos) image, and its base {title} is an LX one",
+                    recipe.directory
+                ),
+                &[
+                    "name an image of type zone-dataset with --base, or put os=\"linux\" into the manifest",
+                ],
+            ));
+        }
+        Some(Target::Lx) if native => {
+            return Err(BuildError::usage(
+                format!(
+                    "{} builds an LX image, and its base {title} is a native (illumos) one",
+                    recipe.directory
+                ),
+                &["name an image of type lx-dataset with --base"],
+            ));
+        }
+        _ => {}
+    }
+    if !native {
+        no_urls(recipe)?;
+    }
+    Ok(native)
 }
 
 impl fmt::Display for Plan {
@@ -399,8 +504,10 @@ impl fmt::Display for Plan {
             },
         )?;
         field("base", &self.base.to_string())?;
-        if let Some(image) = &self.base_image {
-            field("base image", &image.title())?;
+        match (&self.base_image, &self.host_base) {
+            (Some(image), _) => field("base image", &image.title())?,
+            (None, Some(base)) => field("base image", &base.described())?,
+            (None, None) => {}
         }
         if self.incremental {
             field("stream", "incremental: what differs from the base")?;
@@ -483,7 +590,7 @@ impl fmt::Display for Step {
             Self::Resolve => write!(out, "{}: have the base here", self.name()),
             Self::Create => write!(out, "{}: make the build machine of it", self.name()),
             Self::MotdProduct | Self::Customize | Self::Manifest => out.write_str(self.name()),
-            Self::Finalise => write!(out, "{}: make the tree fit for LX", self.name()),
+            Self::Finalise => write!(out, "{}: make the tree fit to be an image", self.name()),
             Self::Capture => write!(out, "{}: write the ZFS stream", self.name()),
         }
     }

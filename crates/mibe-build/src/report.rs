@@ -25,18 +25,6 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Does a step, and tells its start, its end and its time.
-    pub fn step<T>(
-        &mut self,
-        name: &str,
-        work: impl FnOnce() -> Result<T, BuildError>,
-    ) -> Result<T, BuildError> {
-        self.start(name);
-        let result = work();
-        self.end(&result);
-        result
-    }
-
     /// Tells that a step begins.
     pub fn start(&mut self, name: &str) {
         name.clone_into(&mut self.step);
@@ -95,6 +83,20 @@ impl<'a> Reporter<'a> {
         self.progress.event(Event::Message {
             text: text.to_owned(),
         });
+    }
+
+    /// A build machine that stays to be looked into.
+    pub fn kept(&mut self, place: &str) {
+        self.message(&format!(
+            "the build machine is kept: {place}; `mibe clean` destroys it"
+        ));
+    }
+
+    /// A build machine that is left.
+    pub fn left(&mut self, why: &BuildError) {
+        self.warning(&format!(
+            "the build machine could not be destroyed ({why}); `mibe clean` tries again"
+        ));
     }
 
     /// Something that may be wrong.

@@ -35,8 +35,8 @@ pub enum Work {
     Write(Vec<NewFile>),
     /// Removes a path, whatever stands there.
     Remove(PathBuf),
-    /// Undoes [`Work::Prepare`] and makes the tree fit to be an LX image.
-    FinaliseLx,
+    /// Undoes [`Work::Prepare`] and makes the tree fit to be an image. Nothing runs in the machine after it.
+    Finalise,
 }
 
 impl Work {
@@ -48,7 +48,7 @@ impl Work {
             Self::Lay { .. } => "lay copy/ over the tree",
             Self::Write(_) => "write files",
             Self::Remove(_) => "remove a file",
-            Self::FinaliseLx => "finalise the tree",
+            Self::Finalise => "finalise the tree",
         }
     }
 }
@@ -91,7 +91,7 @@ pub struct WorkReport {
     pub package_manager: Option<PackageManager>,
     /// Of [`Work::Inspect`]: the distribution, for people.
     pub distribution: String,
-    /// Of [`Work::FinaliseLx`].
+    /// Of [`Work::Finalise`].
     pub finalised: Report,
 }
 
@@ -107,7 +107,6 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-#[cfg(feature = "local")]
 impl Report {
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());

@@ -53,7 +53,6 @@ impl CommandError {
 
     /// Adds what lies below it.
     #[must_use]
-    #[cfg(feature = "local")]
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
         self.0.causes.push(cause.into());
         self
@@ -106,7 +105,6 @@ impl CommandError {
     }
 
     /// The error as a JSON value, for `--progress json`.
-    #[cfg(feature = "local")]
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "event": "error",

@@ -6,7 +6,6 @@ mod error;
 mod old_names;
 mod output;
 mod problems;
-#[cfg(feature = "local")]
 mod progress;
 mod signals;
 mod site;
@@ -27,7 +26,6 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let result = match &cli.command {
-        #[cfg(feature = "local")]
         Command::Build(arguments) => commands::build::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
         Command::Convert(arguments) => commands::convert::run(arguments),
@@ -37,7 +35,6 @@ fn main() -> ExitCode {
         Command::Image(command) => commands::image::run(command),
         #[cfg(feature = "local")]
         Command::Doctor(arguments) => commands::doctor::run(arguments),
-        #[cfg(feature = "local")]
         Command::Clean(arguments) => commands::clean::run(arguments),
         Command::Completions(arguments) => {
             commands::completions::run(arguments);
@@ -55,12 +52,7 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "this is where errors meet the user")]
-#[cfg_attr(
-    not(feature = "local"),
-    expect(unused_variables, reason = "only builds write JSON lines")
-)]
 fn report(cli: &Cli, error: &CommandError) {
-    #[cfg(feature = "local")]
     if let Command::Build(arguments) = &cli.command
         && arguments.progress == cli::ProgressName::Json
     {

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use clap::Parser as _;
 use mibe_home::init::Template;
 use mibe_home::{Home, Settings, repos};
 
+use crate::cli::{Cli, Command};
 use crate::commands::repos::{Cloning, Pulling, Task, read_list, side_by_side};
 use crate::commands::{init, utf8};
 use crate::error::{CommandError, Kind};
-use crate::{output, signals};
+use crate::site::Site;
+use crate::{commands, output, signals};
 
 /// Runs the old command that mibe was called as, if it was.
 pub fn run() -> Option<ExitCode> {
@@ -24,7 +27,7 @@ pub fn run() -> Option<ExitCode> {
         "repo_cloneall" => all(&called, &rest, &Cloning),
         "repo_pullall" => all(&called, &rest, &Pulling),
         "repo_init" => repo_init(&called, &rest),
-        "build_smartos" => build_smartos(&rest),
+        "build_smartos" => build_smartos(&called, &rest),
         _ => return None,
     };
     Some(match result {
@@ -173,19 +176,27 @@ fn repo_init(called: &Path, rest: &[String]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `build_smartos REPO`, or with the base and the build zone before it, as older ones wanted.
-fn build_smartos(rest: &[String]) -> Result<(), CommandError> {
-    if !matches!(rest.len(), 1 | 3) {
-        return Err(usage("build_smartos BUILD_REPO"));
+/// `build_smartos REPO`, or with the base and the build zone before it, as older ones wanted. The zone is made anew, so that its name says
+/// nothing any more.
+fn build_smartos(called: &Path, rest: &[String]) -> Result<(), CommandError> {
+    let words: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let (base, repository) = match words.as_slice() {
+        [repository] => (None, *repository),
+        [base, _zone, repository] => (Some(*base), *repository),
+        _ => return Err(usage("build_smartos BUILD_REPO")),
+    };
+    let mut line = vec!["mibe", "build", "--builder", "smartos"];
+    if let Some(base) = base {
+        line.extend(["--base", base]);
     }
-    Err(CommandError::new(
-        Kind::Host,
-        "the SmartOS builder is not there yet: mibe can't build in a global zone so far",
-    )
-    .hint(
-        "an LX repository builds on Linux with `mibe build REPO`; `mibe check REPO` checks any"
-            .to_owned(),
-    ))
+    line.extend(["--", repository]);
+    let cli = Cli::try_parse_from(line).map_err(|error| usage(&error.to_string()))?;
+    let Command::Build(arguments) = cli.command else {
+        return Err(usage("build_smartos BUILD_REPO"));
+    };
+    let home = home(called)?;
+    let settings = Settings::read(&home)?;
+    commands::build::run_at(&arguments, &Site { home, settings })
 }
 
 fn usage(wanted: &str) -> CommandError {

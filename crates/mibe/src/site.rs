@@ -35,7 +35,6 @@ impl Site {
     }
 
     /// The folder of logs, likewise.
-    #[cfg(feature = "local")]
     pub fn logs(&self, said: Option<&Path>) -> Result<Utf8PathBuf, CommandError> {
         self.folder(said, "build.logs", self.home.logs())
     }

@@ -1,6 +1,5 @@
 //! Sizes and times as people read them.
 
-#[cfg(feature = "local")]
 use std::time::Duration;
 
 /// "1.2 GiB": binary units, one digit after the point from KiB on.
@@ -22,7 +21,6 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// "0.4 s", "12.3 s", "3 min 05 s".
-#[cfg(feature = "local")]
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 60.0 {
@@ -45,7 +43,6 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(3 << 30), "3.0 GiB");
-        #[cfg(feature = "local")]
         {
             assert_eq!(duration(Duration::from_millis(440)), "0.4 s");
             assert_eq!(duration(Duration::from_secs(185)), "3 min 05 s");

@@ -176,7 +176,9 @@ pub(super) fn debian(
         .make(&mut journal, output)
         .and_then(|()| write_record(&record, &bootstrapped.archive, record_of));
     // What could not be taken away is left to a clean-up.
-    journal.strike_if_gone();
+    if !journal.entry.directory.exists() {
+        let _ = journal.strike();
+    }
     made.map(|()| bootstrapped)
 }
 

@@ -43,7 +43,7 @@ pub fn perform(root: &Root, work: &Work) -> Result<WorkReport, String> {
             }
         }
         Work::Remove(path) => remove(root, path)?,
-        Work::FinaliseLx => {
+        Work::Finalise => {
             restore(root)?;
             report.finalised = finalise::finalise_lx(root).map_err(|error| error.to_string())?;
         }

@@ -263,7 +263,7 @@ pub fn capture(
     Ok(Captured {
         guid,
         digest: hex(&digest),
-        entries,
+        entries: Some(entries),
         sockets: sockets
             .first
             .iter()

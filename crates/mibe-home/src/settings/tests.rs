@@ -51,7 +51,7 @@ fn every_mistake_is_told_with_its_place() {
             "/h/mibe.toml:7:13: error: `build.resolvers` can't be this [bad-setting] write a list, as in [\"192.0.2.53\"]",
             "/h/mibe.toml:8:11: error: `build.keyring` can't be this [bad-setting] write a text in quotes, as in \"keys/mirror.gpg\"",
             "/h/mibe.toml:10:9: error: `image.owner` can't be this [bad-setting] a UUID is 36 characters: \"9dce1460-0c4c-4417-ab8b-25ca478c5a78\"",
-            "/h/mibe.toml:11:2: error: no such table of settings: [other] [unknown-setting] the tables are build, image, repos",
+            "/h/mibe.toml:11:2: error: no such table of settings: [other] [unknown-setting] the tables are build, smartos, image, repos",
         ]
     );
     let (_, problems) = parse("[build\nx=1");

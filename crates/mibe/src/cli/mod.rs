@@ -3,7 +3,6 @@
 mod image;
 mod repos;
 
-#[cfg(feature = "local")]
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -38,8 +37,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build images from build repositories
-    #[cfg(feature = "local")]
-    Build(Build),
+    Build(Box<Build>),
     /// Tell all that can be known of build repositories without building them
     Check(Check),
     /// Write a manifest of either dialect as the other
@@ -58,7 +56,6 @@ pub enum Command {
     #[cfg(feature = "local")]
     Doctor(Doctor),
     /// Destroy what interrupted builds left behind, and old caches
-    #[cfg(feature = "local")]
     Clean(Clean),
     /// Print the completions of a shell
     Completions(Completions),
@@ -70,7 +67,6 @@ pub enum Command {
 ///
 /// Each REPO is a folder with a manifest, packages, customize, copy/ and motd, or the name of one in the home's repos/. The image is left in
 /// the output folder as NAME-VERSION.zfs.gz (a zfs send stream) and NAME-VERSION.json (its manifest).
-#[cfg(feature = "local")]
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -91,24 +87,46 @@ pub struct Build {
     #[arg(long, value_name = "DIR")]
     pub logs: Option<PathBuf>,
     /// What provides the build machine
-    #[arg(long, value_enum, default_value_t = BuilderName::Local)]
+    #[arg(long, value_enum, default_value_t = BuilderName::DEFAULT)]
     pub builder: BuilderName,
     /// How the build machine gets the ownership of its files: as root, as a user with ranges in
     /// /etc/subuid, or as a user with nothing but its own uid [default: auto]
-    #[arg(long, value_enum)]
+    #[cfg(feature = "local")]
+    #[arg(long, value_enum, help_heading = LOCAL)]
     pub sandbox: Option<SandboxName>,
     /// What the build machine sees of the network [default: host]
-    #[arg(long, value_enum)]
+    #[cfg(feature = "local")]
+    #[arg(long, value_enum, help_heading = LOCAL)]
     pub network: Option<NetworkName>,
     /// Name server of the build machine instead of the host's; may be given again; not in the image
     #[arg(long, value_name = "IP")]
     pub resolver: Vec<IpAddr>,
     /// Debian mirror to bootstrap and install from, instead of the one of this machine's apt
-    #[arg(long, value_name = "URL")]
+    #[cfg(feature = "local")]
+    #[arg(long, value_name = "URL", help_heading = LOCAL)]
     pub mirror: Option<String>,
     /// OpenPGP keyring that the mirror's signatures must come from
-    #[arg(long, value_name = "FILE")]
+    #[cfg(feature = "local")]
+    #[arg(long, value_name = "FILE", help_heading = LOCAL)]
     pub keyring: Option<PathBuf>,
+    /// Build there, over your own ssh, instead of in the global zone that this machine is: root@HOST, or a name of ssh_config
+    #[arg(long, value_name = "HOST", help_heading = SMARTOS)]
+    pub host: Option<String>,
+    /// The spec of the build machine, as vmadm or Triton wrote it or by hand [default: etc/vm.json of the home, if there is one]
+    #[arg(long, value_name = "FILE", help_heading = SMARTOS)]
+    pub vm_spec: Option<PathBuf>,
+    /// Set a property of the build machine (max_physical_memory=4096, nics.0.nic_tag=external); may be given again
+    #[arg(long, value_name = "KEY=VALUE", help_heading = SMARTOS)]
+    pub set: Vec<String>,
+    /// The pool of the build machine and its base [default: zones]
+    #[arg(long, value_name = "POOL", help_heading = SMARTOS)]
+    pub pool: Option<String>,
+    /// Where pkgsrc comes from during the build, up to the path of its repositories (http://mirror); not in the image
+    #[arg(long, value_name = "URL", help_heading = SMARTOS)]
+    pub pkgsrc_mirror: Option<String>,
+    /// How long the build machine may take to be up, in seconds [default: 300]
+    #[arg(long, value_name = "SECONDS", help_heading = SMARTOS)]
+    pub timeout_boot: Option<u64>,
     /// Compression of the image's file, instead of the manifest's [default: gzip]
     #[arg(long, value_enum)]
     pub compression: Option<CompressionName>,
@@ -189,16 +207,29 @@ pub enum DialectName {
     Json,
 }
 
-/// Builders.
+/// Headings of the options that only one builder has.
 #[cfg(feature = "local")]
+const LOCAL: &str = "Options of the local builder";
+const SMARTOS: &str = "Options of the SmartOS builder";
+
+/// Builders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BuilderName {
     /// A sandbox on this Linux machine
+    #[cfg(feature = "local")]
     Local,
+    /// A zone in a SmartOS global zone, this machine or one behind ssh
+    Smartos,
+}
+
+impl BuilderName {
+    #[cfg(feature = "local")]
+    const DEFAULT: Self = Self::Local;
+    #[cfg(not(feature = "local"))]
+    const DEFAULT: Self = Self::Smartos;
 }
 
 /// Steps that can be left out.
-#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SkipName {
     /// What packages and delete_packages ask for
@@ -241,7 +272,6 @@ pub enum CompressionName {
 }
 
 /// Ways to show progress.
-#[cfg(feature = "local")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProgressName {
     /// Bars on a terminal, lines elsewhere
@@ -264,7 +294,6 @@ pub struct Doctor {
 }
 
 /// Destroy what interrupted builds left behind, and old caches.
-#[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub struct Clean {
     /// Remove every download and every base, too, not only those unused for 30 days

@@ -1,12 +1,26 @@
 //! `mibe clean`.
 
-use mibe_build::clean::{Caches, CleanOptions, clean};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mibe_build::BuildError;
+use mibe_build::clean::{Caches, CleanOptions, Means, clean};
+use mibe_build::journal::ZoneEntry;
 use mibe_build::paths::Paths;
+use mibe_host::Host;
+#[cfg(feature = "local")]
 use mibe_sandbox::Agent;
 
 use crate::cli::Clean;
+use crate::commands::build::smartos;
 use crate::error::{CommandError, Kind};
+use crate::site::Site;
 use crate::{output, units};
+
+/// A host, or why it does not answer.
+type Connected = Result<Arc<dyn Host>, String>;
 
 pub fn run(arguments: &Clean) -> Result<(), CommandError> {
     let caches = if arguments.all {
@@ -19,7 +33,32 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
         kept: true,
         dry_run: arguments.dry_run,
     };
-    let cleaned = clean(&Paths::of_user()?, &Agent::current(), options)?;
+    let settings = Site::find()?.settings;
+    let timeout = settings
+        .number("smartos.timeout_command")
+        .unwrap_or(smartos::COMMAND);
+    // One connection for all machines of a host; one that does not answer is asked once.
+    let hosts: RefCell<HashMap<Option<String>, Connected>> = RefCell::default();
+    let connect = |zone: &ZoneEntry| -> Result<Option<Arc<dyn Host>>, BuildError> {
+        let mut hosts = hosts.borrow_mut();
+        let connected = hosts.entry(zone.host.clone()).or_insert_with(|| {
+            smartos::connect(zone.host.as_deref(), &zone.ssh_arguments)
+                .map_err(|error| error.to_string())
+        });
+        match connected {
+            Ok(host) => Ok(Some(Arc::clone(host))),
+            Err(message) => Err(BuildError::host(message.clone(), &[])),
+        }
+    };
+    #[cfg(feature = "local")]
+    let agent = Agent::current();
+    let means = Means {
+        #[cfg(feature = "local")]
+        agent: &agent,
+        connect: &connect,
+        timeout: Duration::from_secs(timeout),
+    };
+    let cleaned = clean(&Paths::of_user()?, &means, options)?;
     let (would, verb) = if arguments.dry_run {
         ("would ", ("destroy", "remove"))
     } else {

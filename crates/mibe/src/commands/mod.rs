@@ -1,9 +1,7 @@
 //! One file a command.
 
-#[cfg(feature = "local")]
 pub mod build;
 pub mod check;
-#[cfg(feature = "local")]
 pub mod clean;
 pub mod completions;
 pub mod convert;

@@ -1,25 +1,13 @@
 //! A Debian of the LX kind, with its own su, tar and apt, built upon in a zone: in the global zone and from a machine that has only ssh.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that can't go on ends"
-)]
-
-#[path = "support/smartos.rs"]
-mod host;
-#[path = "../../mibe-host/tests/support/sshd.rs"]
-mod sshd;
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use host::FakeHost;
+use crate::host::FakeHost;
+use crate::sshd::Sshd;
+use crate::support::{self, Who, World, customize, minimal, names, receive, succeed};
 use serde_json::Value;
-use sshd::Sshd;
-use support::{Who, World, customize, minimal, names, receive, succeed};
 
 const DEBIAN: &str = "11111111-2222-4333-8444-00000000deb1";
 

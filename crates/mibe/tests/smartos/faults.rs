@@ -1,26 +1,13 @@
 //! Every command of a SmartOS build goes wrong in every way there is, one after the other; each time the host ends as it began.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that can't go on ends"
-)]
-
-#[path = "support/smartos.rs"]
-mod host;
-#[path = "../../mibe-host/tests/support/sshd.rs"]
-mod sshd;
-mod support;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
-use host::{FakeHost, NATIVE};
-use sshd::Sshd;
-use support::{Ran, Who, World, customize, minimal, names};
+use crate::host::{FakeHost, NATIVE};
+use crate::sshd::Sshd;
+use crate::support::{Ran, Who, World, customize, minimal, names};
 
 /// A way to go wrong, as `fake_smartos` knows it.
 const HERE: &[&str] = &[

@@ -1,88 +1,124 @@
 //! `mibe build`.
 
+#[cfg(feature = "local")]
+mod local;
+pub mod smartos;
+
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camino::Utf8Path;
-use clap::ValueEnum;
 use mibe_build::build::{BuildOptions, Built, build};
-use mibe_build::local::{LocalBuilder, LocalOptions};
+use mibe_build::host_base::HostBases;
+use mibe_build::machine::Builder;
 use mibe_build::paths::Paths;
 use mibe_build::plan::{Defaults, Plan, PlanOptions, Skip};
 use mibe_build::{BuildError, clean};
 use mibe_home::Settings;
 use mibe_image::file::Compression;
 use mibe_image::progress::{Event, Progress};
-use mibe_sandbox::{Agent, Cancel, Mode, Network};
 
-use crate::cli::{Build, CompressionName, NetworkName, ProgressName, SandboxName, SkipName};
+use crate::cli::{Build, BuilderName, CompressionName, ProgressName, SkipName};
 use crate::commands::utf8;
 use crate::error::{CommandError, Kind};
 use crate::site::Site;
-use crate::{output, problems, progress, signals, units};
+use crate::{output, problems, progress, units};
 
 pub fn run(arguments: &Build) -> Result<(), CommandError> {
+    run_at(arguments, &Site::find()?)
+}
+
+/// The same, in a home that was found before.
+pub fn run_at(arguments: &Build, site: &Site) -> Result<(), CommandError> {
+    misplaced(arguments)?;
     let progress = progress::of(arguments.progress, arguments.verbose);
-    let site = Site::find()?;
-    let plans = plans(arguments, &site, progress.as_ref())?;
-    if arguments.dry_run {
-        for plan in &plans {
-            show_plan(arguments, plan);
-        }
-        return Ok(());
+    match arguments.builder {
+        #[cfg(feature = "local")]
+        BuilderName::Local => local::run(arguments, site, &progress),
+        BuilderName::Smartos => smartos::run(arguments, site, progress.as_ref()),
     }
-    let cancel = Cancel::from_flag(signals::flag_on_signals()?);
-    let epoch = epoch()?;
-    let paths = Paths::of_user()?;
-    let agent = Agent::current();
-    clean_up(&paths, &agent, progress.as_ref())?;
-    // Until the end: a base that was found must not be cleaned away before it is unpacked.
-    let _cache = paths.use_cache()?;
-    let settings = &site.settings;
-    let text = |key: &str| settings.text(key).map(ToOwned::to_owned);
-    let options = LocalOptions {
-        sandbox: mode(arguments, settings)?,
-        network: network(arguments, settings)?,
-        resolvers: resolvers(arguments, settings)?,
-        mirror: arguments.mirror.clone().or_else(|| text("build.mirror")),
-        keyring: arguments
-            .keyring
-            .clone()
-            .or_else(|| text("build.keyring").map(PathBuf::from)),
-        agent,
-        paths: paths.clone(),
-        cancel: cancel.clone(),
-        epoch,
+}
+
+/// Refuses options of the other builder: they would do nothing.
+fn misplaced(arguments: &Build) -> Result<(), CommandError> {
+    let of_smartos = [
+        ("--host", arguments.host.is_some()),
+        ("--vm-spec", arguments.vm_spec.is_some()),
+        ("--set", !arguments.set.is_empty()),
+        ("--pool", arguments.pool.is_some()),
+        ("--pkgsrc-mirror", arguments.pkgsrc_mirror.is_some()),
+        ("--timeout-boot", arguments.timeout_boot.is_some()),
+    ];
+    #[cfg(feature = "local")]
+    let of_local = [
+        ("--sandbox", arguments.sandbox.is_some()),
+        ("--network", arguments.network.is_some()),
+        ("--mirror", arguments.mirror.is_some()),
+        ("--keyring", arguments.keyring.is_some()),
+        ("--origin", !arguments.origin.is_empty()),
+    ];
+    #[cfg(not(feature = "local"))]
+    let of_local = [("--origin", !arguments.origin.is_empty())];
+    let smartos = arguments.builder == BuilderName::Smartos;
+    let (options, builder) = if smartos {
+        (of_local.as_slice(), "local")
+    } else {
+        (of_smartos.as_slice(), "smartos")
     };
-    let mut builder = LocalBuilder::new(options, Arc::clone(&progress))?;
-    let options = BuildOptions {
+    match options.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => Err(CommandError::new(
+            Kind::Usage,
+            format!("{option} is an option of the {builder} builder"),
+        )
+        .hint(format!("add --builder {builder}, or leave {option} out"))),
+    }
+}
+
+/// How builds are to go, whatever the builder.
+fn build_options(
+    arguments: &Build,
+    site: &Site,
+    paths: Paths,
+) -> Result<BuildOptions, CommandError> {
+    let seconds = |said: Option<u64>, key: &str, otherwise: u64| {
+        let set = site.settings.number(key);
+        Duration::from_secs(said.or(set).unwrap_or(otherwise))
+    };
+    Ok(BuildOptions {
         logs: site.logs(arguments.logs.as_deref())?.into(),
         paths,
         force: arguments.force,
         keep_on_failure: arguments.keep_on_failure,
-        timeout_customize: Duration::from_secs(
-            arguments
-                .timeout_customize
-                .or(settings.number("build.timeout_customize"))
-                .unwrap_or(3600),
-        ),
-        epoch,
-    };
+        timeout_packages: seconds(None, "build.timeout_packages", 7200),
+        timeout_customize: seconds(arguments.timeout_customize, "build.timeout_customize", 3600),
+        epoch: epoch()?,
+    })
+}
+
+/// Builds all plans, one after the other.
+fn build_all(
+    arguments: &Build,
+    options: &BuildOptions,
+    plans: &[Plan],
+    builder: &mut dyn Builder,
+    cancel: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<(), CommandError> {
     let mut failed = Vec::new();
-    for plan in &plans {
+    for plan in plans {
         if plans.len() > 1 {
             progress.event(Event::Message {
                 text: format!("building {}", plan.repository),
             });
         }
-        match build(plan, &options, &mut builder, progress.as_ref()) {
+        match build(plan, options, builder, progress) {
             Ok(built) => show_built(arguments, &built),
             Err(error) if plans.len() == 1 => return Err(error.into()),
             Err(error) => failed.push((plan, error)),
         }
-        if cancel.is_cancelled() {
+        if cancel.load(Ordering::SeqCst) {
             break;
         }
     }
@@ -120,6 +156,7 @@ fn several(arguments: &Build, failed: Vec<(&Plan, BuildError)>) -> Result<(), Co
 fn plans(
     arguments: &Build,
     site: &Site,
+    host: Option<&dyn HostBases>,
     progress: &dyn Progress,
 ) -> Result<Vec<Plan>, CommandError> {
     let settings = &site.settings;
@@ -167,7 +204,7 @@ fn plans(
     let mut plans = Vec::new();
     for named in &arguments.repos {
         let repository = site.home.repository(utf8(named)?)?;
-        let plan = Plan::make(&repository, &options)?;
+        let plan = Plan::make(&repository, &options, host)?;
         match arguments.progress {
             // A plan that is printed as JSON holds its warnings.
             ProgressName::Json if arguments.dry_run => {}
@@ -200,18 +237,32 @@ fn plans(
 }
 
 /// What an earlier build that was killed left behind goes before the next one starts.
-fn clean_up(paths: &Paths, agent: &Agent, progress: &dyn Progress) -> Result<(), CommandError> {
+fn clean_up(
+    paths: &Paths,
+    means: &clean::Means<'_>,
+    progress: &dyn Progress,
+) -> Result<(), CommandError> {
     let options = clean::CleanOptions {
         caches: clean::Caches::Keep,
         kept: false,
         dry_run: false,
     };
-    let cleaned = clean::clean(paths, agent, options)?;
+    let cleaned = clean::clean(paths, means, options)?;
     for machine in cleaned.machines {
         progress.event(Event::Message {
             text: format!(
                 "destroyed the build machine of an interrupted build of {}",
                 machine.purpose
+            ),
+        });
+    }
+    for machine in cleaned.elsewhere {
+        let zone = machine.zone.and_then(|zone| zone.host);
+        progress.event(Event::Message {
+            text: format!(
+                "an interrupted build of {} has left its machine on {}; `mibe clean` destroys it",
+                machine.purpose,
+                zone.as_deref().unwrap_or("this machine")
             ),
         });
     }
@@ -222,38 +273,6 @@ fn clean_up(paths: &Paths, agent: &Agent, progress: &dyn Progress) -> Result<(),
         });
     }
     Ok(())
-}
-
-/// What was said, or else what is set: settings have the words of the command line.
-fn said<T: ValueEnum + Copy>(
-    said: Option<T>,
-    set: Option<&str>,
-) -> Result<Option<T>, CommandError> {
-    match (said, set) {
-        (Some(said), _) => Ok(Some(said)),
-        (None, Some(word)) => T::from_str(word, false)
-            .map(Some)
-            .map_err(|error| CommandError::new(Kind::Usage, error)),
-        (None, None) => Ok(None),
-    }
-}
-
-fn mode(arguments: &Build, settings: &Settings) -> Result<Option<Mode>, CommandError> {
-    let name = said(arguments.sandbox, settings.text("build.sandbox"))?;
-    Ok(match name {
-        Some(SandboxName::Auto) | None => None,
-        Some(SandboxName::Root) => Some(Mode::Root),
-        Some(SandboxName::Subuid) => Some(Mode::Subuid),
-        Some(SandboxName::Single) => Some(Mode::Single),
-    })
-}
-
-fn network(arguments: &Build, settings: &Settings) -> Result<Network, CommandError> {
-    let name = said(arguments.network, settings.text("build.network"))?;
-    Ok(match name {
-        Some(NetworkName::Host) | None => Network::Host,
-        Some(NetworkName::None) => Network::None,
-    })
 }
 
 fn resolvers(arguments: &Build, settings: &Settings) -> Result<Vec<IpAddr>, CommandError> {
@@ -296,12 +315,28 @@ fn epoch() -> Result<i64, CommandError> {
     }
 }
 
-fn show_plan(arguments: &Build, plan: &Plan) {
+/// Shows a plan, and the spec of the build machine where it has one.
+fn show_plan(arguments: &Build, plan: &Plan, spec: Option<(&serde_json::Value, &Vec<String>)>) {
     if arguments.progress == ProgressName::Json {
-        output::line(plan.json());
-    } else {
-        output::line(format_args!("{}:", plan.repository));
-        output::text(&plan.to_string());
+        let mut object = plan.json();
+        if let Some((payload, notes)) = spec {
+            object["spec"] = payload.clone();
+            object["notes"] = notes.clone().into();
+        }
+        output::line(object);
+        return;
+    }
+    output::line(format_args!("{}:", plan.repository));
+    output::text(&plan.to_string());
+    if let Some((payload, notes)) = spec {
+        output::line("build machine (for vmadm create):");
+        let text = serde_json::to_string_pretty(payload).unwrap_or_default();
+        for line in text.lines() {
+            output::line(format_args!("  {}", output::plain(line)));
+        }
+        for note in notes {
+            output::line(format_args!("  note: {}", output::plain(note)));
+        }
     }
 }
 
@@ -336,7 +371,7 @@ fn show_built(arguments: &Build, built: &Built) {
         "\nimage     {} {}\n\
          uuid      {}\n\
          {origin}\
-         file      {} ({}; {} before compression, {} entries)\n\
+         file      {} ({}; {} before compression{})\n\
          manifest  {}\n\
          log       {}\n\n\
          Copy both files to a SmartOS host and install them there with:\n\n    {install}",
@@ -346,7 +381,9 @@ fn show_built(arguments: &Build, built: &Built) {
         built.paths.file(),
         units::bytes(file.map_or(0, |file| file.size)),
         units::bytes(built.stream_size),
-        built.entries,
+        built
+            .entries
+            .map_or_else(String::new, |entries| format!(", {entries} entries")),
         built.paths.manifest(),
         built.log.display(),
     ));
