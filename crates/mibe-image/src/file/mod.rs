@@ -5,6 +5,7 @@
 //! reader of gzip takes such files (RFC 1952, section 2.2: "a gzip file consists of a series of members").
 
 pub mod decompress;
+mod gzip;
 mod writer;
 
 use std::fmt;

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use libdeflater::{CompressionLvl, Compressor};
 use sha1::{Digest as _, Sha1};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::Error;
-use crate::file::{CHUNK, Compression, LEVEL};
+use crate::file::gzip::Gzip;
+use crate::file::{CHUNK, Compression};
 use crate::library::ImagePaths;
 
 /// Workers that are of use: beyond that the sink is the bottleneck, and memory grows with each.
@@ -332,8 +332,7 @@ impl Pipe {
 
 /// Compresses chunks until there are no more.
 fn work(waiting: &Mutex<Receiver<Job>>, pool: &Pool) {
-    let level = CompressionLvl::new(LEVEL).unwrap_or_default();
-    let mut compressor = Compressor::new(level);
+    let mut compressor = Gzip::new();
     loop {
         let job = waiting
             .lock()
@@ -343,11 +342,9 @@ fn work(waiting: &Mutex<Receiver<Job>>, pool: &Pool) {
             return;
         };
         let mut member = pool.take();
-        member.resize(compressor.gzip_compress_bound(input.len()), 0);
-        let Ok(length) = compressor.gzip_compress(&input, &mut member) else {
+        if compressor.member(&input, &mut member).is_none() {
             return;
-        };
-        member.truncate(length);
+        }
         pool.give(input);
         // The sink ended with an error, which the caller will see.
         if output.send(member).is_err() {

@@ -193,6 +193,7 @@ pub fn decompressed<'a>(input: impl Read + Send + 'a) -> Result<Decompressed<'a>
 }
 
 /// All streams of an xz file.
+#[cfg(feature = "c")]
 fn xz<R: BufRead>(input: R) -> Result<liblzma::bufread::XzDecoder<R>, DecompressError> {
     let stream =
         liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)
@@ -201,4 +202,12 @@ fn xz<R: BufRead>(input: R) -> Result<liblzma::bufread::XzDecoder<R>, Decompress
                 reason: error.to_string(),
             })?;
     Ok(liblzma::bufread::XzDecoder::new_stream(input, stream))
+}
+
+/// The same in Rust.
+#[cfg(not(feature = "c"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other one may fail")]
+fn xz<R: BufRead>(input: R) -> Result<lzma_rust2::XzReader<R>, DecompressError> {
+    let limit = u32::try_from(XZ_MEMORY >> 10).unwrap_or(u32::MAX);
+    Ok(lzma_rust2::XzReader::new_mem_limit(input, true, limit))
 }

@@ -61,6 +61,7 @@ impl<R: Read> Window<R> {
     }
 
     /// Whether nothing follows what is buffered.
+    #[cfg(feature = "c")]
     pub(super) fn ended(&self) -> bool {
         self.ended
     }
