@@ -1,7 +1,7 @@
 //! `zfs send` streams with no ZFS present.
 //!
 //! [`write_filesystem`] (and, on two processors, [`write_filesystem_threaded`]) turns any [`Tree`] (for one, a
-//! [`DirTree`]: a directory of this machine)
+//! `DirTree`: a directory of this machine, on Linux)
 //! into a full stream of a ZPL version 5 file system that every illumos since 2013 and every
 //! OpenZFS receives: blocks of at most 128 KiB, 512-byte dnodes, nothing compressed or embedded,
 //! no feature but spill blocks.
@@ -13,12 +13,14 @@
 //! The crate is laid out so that what is known of the format ([`mod@format`]) is said once, for the
 //! writer and for readers. It knows nothing of images and never prints.
 
+#[cfg(target_os = "linux")]
 mod dir_tree;
 pub mod format;
 pub mod read;
 mod tree;
 mod write;
 
+#[cfg(target_os = "linux")]
 pub use dir_tree::DirTree;
 pub use tree::{DataRange, Device, DirEntry, Identity, Kind, LeftOut, Metadata, Tree};
 pub use write::{
