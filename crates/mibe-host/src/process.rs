@@ -15,8 +15,10 @@ use crate::command::{Input, Outcome, Stream};
 const TICK: Duration = Duration::from_millis(20);
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long output is waited for after the process ended: what it left in the background may keep the streams open.
+/// How long a silence of the output is borne after the process ended: what it left in the background may keep the streams open.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long the rest of its output may take to be handed on: whoever takes it may be slow, and what it left may never be silent.
+const REST: Duration = Duration::from_secs(60);
 /// Bytes read at once, and chunks on their way to who takes them: so much memory a process takes here.
 const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 16;
@@ -142,10 +144,8 @@ fn forward(
 
 /// Hands on what is left.
 fn drain(chunks: &Receiver<Chunk>, output: &mut dyn FnMut(Stream, &[u8])) {
-    let until = Instant::now() + DRAIN;
-    while let Ok((stream, bytes)) =
-        chunks.recv_timeout(until.saturating_duration_since(Instant::now()))
-    {
+    let until = Instant::now() + REST;
+    while let Ok((stream, bytes)) = chunks.recv_timeout(DRAIN) {
         output(stream, &bytes);
         if Instant::now() >= until {
             return;

@@ -439,7 +439,13 @@ impl Builder for SmartosBuilder {
 
     fn remains(&self) -> Option<String> {
         let next = self.next.as_ref().filter(|next| next.created)?;
-        Some(next.zone.login())
+        let vm = self.tools.vm(&next.zone.uuid).ok()??;
+        // One that vmadm knows may have no zone to log in to, and logs all the same.
+        let path = vm.get("zonepath").and_then(Value::as_str);
+        Some(match path {
+            Some(path) => format!("{}, its files are in {path}", next.zone.login()),
+            None => next.zone.login(),
+        })
     }
 
     fn abandon(&mut self, entry: &Entry) -> Result<(), BuildError> {

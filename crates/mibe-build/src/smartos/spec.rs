@@ -81,6 +81,8 @@ pub fn spec(input: &SpecInput<'_>) -> Result<Spec, Vec<String>> {
     let mut wrong = Vec::new();
     for (key, value) in input.sets {
         match set(&mut payload, key, value) {
+            // Metadata may be secret, and notes go to the log.
+            Ok(()) if key.contains("_metadata") => notes.push(format!("{key} is set")),
             Ok(()) => notes.push(format!("{key} is set to {value}")),
             Err(message) => wrong.push(message),
         }

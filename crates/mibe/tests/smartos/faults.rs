@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
-use crate::host::{FakeHost, NATIVE};
+use crate::host::{ELSEWHERE, FakeHost, NATIVE};
 use crate::sshd::Sshd;
 use crate::support::{Ran, Who, World, customize, minimal, names};
 
@@ -35,15 +35,17 @@ struct Bench {
     host: FakeHost,
     world: World,
     sshd: Option<Sshd>,
+    /// Whether the base is to be imported anew each time.
+    imports: bool,
 }
 
 impl Bench {
-    fn new(ssh: bool) -> Self {
+    fn new(ssh: bool, imports: bool) -> Self {
         let (host, world) = (FakeHost::new(), World::new(Who::Root));
         world.write_repository(
             "mi-x",
             &[
-                minimal("mi-x", NATIVE),
+                minimal("mi-x", if imports { ELSEWHERE } else { NATIVE }),
                 ("packages", 0o644, "nginx\n"),
                 ("copy/etc/mine", 0o644, "mine\n"),
                 customize("sm-prepare-image -y\n"),
@@ -62,7 +64,12 @@ impl Bench {
         let folder = world.home().join(".config/mibe");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("mibe.toml"), settings).unwrap();
-        Self { host, world, sshd }
+        Self {
+            host,
+            world,
+            sshd,
+            imports,
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -81,6 +88,9 @@ impl Bench {
             "--builder",
             "smartos",
             "--force",
+            "--incremental",
+            "--pkgsrc-mirror",
+            "http://192.0.2.1",
             "--timeout-boot",
             "4",
             "--timeout-customize",
@@ -148,6 +158,10 @@ impl Bench {
             }
             assert!(!ran.stderr.contains("`mibe clean`"), "{what}");
         }
+        if self.imports {
+            // What was imported stays, by intent.
+            self.host.forget(ELSEWHERE);
+        }
         assert_eq!(self.host.everything(), before, "{what}");
         let journal = self.world.home().join(".local/state/mibe/journal");
         assert_eq!(names(&journal), Vec::<String>::new(), "{what}");
@@ -160,24 +174,33 @@ impl Bench {
         self.host.calls();
         let (ran, _) = self.build();
         ran.expect(0);
+        if self.imports {
+            self.host.forget(ELSEWHERE);
+        }
         self.host.calls()
     }
 }
 
-fn exhaust(ssh: bool, kinds: &[&str]) {
+/// Tries every kind at every call that `which` wants, in builds whose base is there or is imported.
+fn exhaust(ssh: bool, imports: bool, kinds: &[&str], which: fn(&str) -> bool) {
     /// Most points wait for something to time out.
     const SIDE_BY_SIDE: usize = 4;
-    let calls = Bench::new(ssh).calls();
-    let mut points: Vec<(usize, &str)> = (1..=calls.len())
-        .flat_map(|at| kinds.iter().map(move |kind| (at, *kind)))
+    let calls = Bench::new(ssh, imports).calls();
+    let wanted: Vec<usize> = (1..=calls.len())
+        .filter(|at| which(&calls[at - 1]))
+        .collect();
+    assert!(!wanted.is_empty());
+    let mut points: Vec<(usize, &str)> = wanted
+        .iter()
+        .flat_map(|at| kinds.iter().map(move |kind| (*at, *kind)))
         .collect();
     let count = points.len();
     points.reverse();
     let points = std::sync::Mutex::new(points);
     std::thread::scope(|scope| {
-        for _ in 0..SIDE_BY_SIDE {
+        for _ in 0..SIDE_BY_SIDE.min(count) {
             scope.spawn(|| {
-                let bench = Bench::new(ssh);
+                let bench = Bench::new(ssh, imports);
                 loop {
                     let next = points.lock().unwrap().pop();
                     let Some((at, kind)) = next else { break };
@@ -188,17 +211,22 @@ fn exhaust(ssh: bool, kinds: &[&str]) {
     });
     println!(
         "{count} points tried: {} calls, each with {}",
-        calls.len(),
+        wanted.len(),
         kinds.join(", ")
     );
 }
 
 #[test]
 fn in_the_global_zone() {
-    exhaust(false, HERE);
+    exhaust(false, false, HERE, |_| true);
+}
+
+#[test]
+fn while_a_base_is_imported() {
+    exhaust(false, true, HERE, |call| call.starts_with("imgadm"));
 }
 
 #[test]
 fn over_ssh() {
-    exhaust(true, OVER_SSH);
+    exhaust(true, false, OVER_SSH, |_| true);
 }

@@ -185,6 +185,21 @@ impl FakeHost {
         let _ = fs::remove_file(self.path("calls"));
     }
 
+    /// Takes an image away.
+    pub fn forget(&self, uuid: &str) {
+        let mut state = self.state();
+        state["images"].as_object_mut().unwrap().remove(uuid);
+        let dataset = format!("zones/{uuid}");
+        state["datasets"].as_object_mut().unwrap().remove(&dataset);
+        self.write_state(&state);
+        for left in [
+            self.path("mnt").join(&dataset),
+            self.path("streams").join(uuid),
+        ] {
+            let _ = fs::remove_dir_all(&left).or_else(|_| fs::remove_file(&left));
+        }
+    }
+
     /// The stream of an image, compressed for what reads images.
     pub fn stream(&self, uuid: &str) -> PathBuf {
         let to = self.path(&format!("{uuid}.gz"));

@@ -162,6 +162,8 @@ fn a_stream_that_is_cut_short_is_none_whatever_zfs_says() {
         &[minimal("mi-x", NATIVE), customize("sm-prepare-image\n")],
     );
     for (wrong, says) in [
+        // Whole, and its sender is not content.
+        ("cat; status=1", "zfs send"),
         ("head -c 300000", "read the stream that zfs sends"),
         ("cat - /etc/passwd", "follows the end of the stream"),
         ("tr a b", "read the stream that zfs sends"),
@@ -171,7 +173,7 @@ fn a_stream_that_is_cut_short_is_none_whatever_zfs_says() {
         script(
             &host.bin().join("zfs"),
             &format!(
-                "#!/bin/sh\n[ \"$1\" = send ] || exec {0}/zfs \"$@\"\n{0}/zfs \"$@\" | {{ {wrong}; }}\nexit 0\n",
+                "#!/bin/sh\n[ \"$1\" = send ] || exec {0}/zfs \"$@\"\n{0}/zfs \"$@\" > {0}/stream\nstatus=0\n{{ {wrong}; }} < {0}/stream\nexit $status\n",
                 real.display()
             ),
         );
@@ -224,11 +226,19 @@ fn links_in_a_zone_lead_nowhere_in_the_global_zone() {
          rm -rf /.mibe /home /var/lib; ln -s {out} /.mibe; ln -s {out} /home; mkdir -p /var/lib; ln -s {out} /var/lib/apt\n\
          ln -s {out}/customize /root/customize.link; rm /root/customize; ln -s {out}/customize /root/customize\nexit 0\n"
     );
+    // Directories that are emptied, and links in them.
+    let inside = format!(
+        "mkdir -p /var/cache/apt /var/log /var/tmp; for place in /var/cache/apt /var/log /var/tmp /etc; do ln -s {out}/log $place/inner; done\n\
+         ln -s {out}/log/live /var/log/live; mkfifo /var/log/fifo 2>/dev/null || true\n"
+    );
+    world.write_repository("mi-x", &[minimal("mi-x", LX), customize(&inside)]);
+    host.mibe(&world, BUILD).expect(0);
+    assert_eq!(listing(), before);
     let nested = host.path("mnt/zones").join(LX).join("root/opt");
     fs::create_dir_all(&nested).unwrap();
     symlink(&canary, nested.join("evil")).unwrap();
     world.write_repository("mi-x", &[minimal("mi-x", LX), customize(&body)]);
-    host.mibe(&world, BUILD).expect(0);
+    host.mibe(&world, &with(&["--force"])).expect(0);
     assert_eq!(listing(), before);
     let tree = tree(&world, "mi-x");
     assert!(!tree.has("/root/root/customize") && tree.has("/root/root/customize.link"));

@@ -101,7 +101,8 @@ truncate_files() {
 
 # The name that the build machine had goes out of a table of names.
 without_name() {
-	if [ -f "./$1" ] && [ ! -h "./$1" ]; then
+	# A table of that size is none, and would be in the memory of this shell.
+	if [ -f "./$1" ] && [ ! -h "./$1" ] && [ -n "$(find "./$1" -size -256)" ]; then
 		before=$(cat "./$1")
 		after=$(sed -e "s/[[:space:]]$name\$//" -e "s/[[:space:]]$name\([[:space:]]\)/\1/" "./$1")
 		if [ "$before" != "$after" ]; then
@@ -122,7 +123,9 @@ put_back_in() {
 }
 
 put_back() {
-	[ -f ./repositories.conf ] && [ ! -h ./repositories.conf ] || return 0
+	for file in repositories.conf repositories.conf.ours; do
+		[ -f "./$file" ] && [ ! -h "./$file" ] && [ -n "$(find "./$file" -size -256)" ] || return 0
+	done
 	saved=$(cat ./repositories.conf)
 	ours=$(cat ./repositories.conf.ours)
 	(
