@@ -69,6 +69,8 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "How long a build machine may take to be up, in seconds; `--timeout-boot` overrides it." },
     Setting { key: "smartos.timeout_command", kind: Kind::Number(1, 86_400), example: "300",
         meaning: "How long one command of the host (vmadm stop, zfs snapshot) may take, and how long `zfs send` may be silent, in seconds." },
+    Setting { key: "smartos.timeout_import", kind: Kind::Number(1, 604_800), example: "7200",
+        meaning: "How long the host may take to import a base, in seconds." },
     Setting { key: "image.owner", kind: Kind::Uuid, example: "\"9dce1460-0c4c-4417-ab8b-25ca478c5a78\"",
         meaning: "UUID of the owner of images whose manifest has no owneruuid." },
     Setting { key: "image.urn_cloud_name", kind: Kind::Text, example: "\"sdc\"",

@@ -52,7 +52,8 @@ impl Bench {
             ],
         );
         let mut settings =
-            "[build]\ntimeout_packages = 3\n[smartos]\ntimeout_command = 2\n".to_owned();
+            "[build]\ntimeout_packages = 3\n[smartos]\ntimeout_command = 2\ntimeout_import = 3\n"
+                .to_owned();
         let sshd = ssh.then(|| Sshd::with_path(&host.search_path()));
         if let Some(sshd) = &sshd {
             let _ = write!(

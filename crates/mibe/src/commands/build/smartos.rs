@@ -101,7 +101,7 @@ fn options(arguments: &Build, site: &Site) -> Result<SmartosOptions, CommandErro
         timeouts: Timeouts {
             command: seconds(None, "smartos.timeout_command", COMMAND),
             boot: seconds(arguments.timeout_boot, "smartos.timeout_boot", 300),
-            import: Duration::from_secs(7200),
+            import: seconds(None, "smartos.timeout_import", 7200),
         },
         cancel: signals::flag_on_signals()?,
         epoch: epoch()?,

@@ -70,7 +70,7 @@ pub fn strike(host: &Host, name: &str, arguments: &[String]) -> Option<ExitCode>
         Kind::TermBefore | Kind::TermAfter => "-TERM",
         _ => "-KILL",
     };
-    match fault.kind {
+    let status = match fault.kind {
         Kind::Fail => {
             eprintln!("{name}: an injected fault");
             return Some(ExitCode::from(1));
@@ -79,40 +79,42 @@ pub fn strike(host: &Host, name: &str, arguments: &[String]) -> Option<ExitCode>
             std::thread::sleep(Duration::from_secs(3600));
         },
         Kind::Lost => {
-            perform(name, arguments, true);
+            perform(arguments, true);
             eprintln!("{name}: an injected loss of the reply");
             return Some(ExitCode::from(1));
         }
         Kind::DropBefore => {
             drop_connection();
-            perform(name, arguments, false);
+            perform(arguments, false)
         }
         Kind::DropAfter => {
-            perform(name, arguments, false);
+            let status = perform(arguments, false);
             drop_connection();
+            status
         }
         Kind::IntBefore | Kind::TermBefore | Kind::KillBefore => {
             kill(host, signal);
             std::thread::sleep(Duration::from_millis(100));
-            perform(name, arguments, false);
+            perform(arguments, false)
         }
         Kind::IntAfter | Kind::TermAfter | Kind::KillAfter => {
-            perform(name, arguments, false);
+            let status = perform(arguments, false);
             kill(host, signal);
+            status
         }
-    }
-    Some(ExitCode::SUCCESS)
+    };
+    Some(ExitCode::from(status))
 }
 
-/// Does what was asked for, in a process of its own.
-fn perform(_name: &str, arguments: &[String], silent: bool) {
+/// Does what was asked for, in a process of its own, and tells its status.
+fn perform(arguments: &[String], silent: bool) -> u8 {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(arguments).env(SEEN, "1");
     if silent {
         command.stdout(Stdio::null());
     }
-    // Whoever hears of it may be gone.
-    let _ = command.status();
+    let status = command.status().unwrap().code();
+    status.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 /// Sends a signal to who is tested.

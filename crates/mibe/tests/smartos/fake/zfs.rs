@@ -213,9 +213,18 @@ pub fn remove(host: &Host, state: &mut State, name: &str, recursive: bool) -> Do
         )));
     }
     for child in children.iter().map(String::as_str).chain([name]) {
-        let dataset = state.datasets.remove(child).unwrap();
-        for label in dataset.snapshots.keys() {
-            let _ = fs::remove_dir_all(host.snapshot(&format!("{child}@{label}")));
+        state.datasets.remove(child).unwrap();
+        // By their names: a real snapshot is taken whole or not at all, and here the copy of one may have been cut short.
+        let of_it = host.snapshot(&format!("{child}@"));
+        for entry in fs::read_dir(host.path("snapshots"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            if path.to_str().unwrap().starts_with(of_it.to_str().unwrap()) {
+                let _ = fs::remove_dir_all(path);
+            }
         }
     }
     let _ = fs::remove_dir_all(host.mountpoint(name));
