@@ -367,6 +367,7 @@ impl Run<'_, '_> {
         let outcome = self
             .machine
             .run(script, &mut |bytes| reporter.output(bytes))?;
+        let not_found = outcome == Outcome::Exited(127);
         let how = match outcome {
             Outcome::Exited(0) => return Ok(()),
             Outcome::Cancelled => return Err(BuildError::Cancelled),
@@ -380,7 +381,12 @@ impl Run<'_, '_> {
             how,
             tail: self.reporter.log.tail(),
             log: Some(self.reporter.log.path().to_owned()),
-            hints: hints.iter().map(|&hint| hint.to_owned()).collect(),
+            hints: not_found
+                .then_some("127 says that a program was not found: one that it calls, or the interpreter in its first line")
+                .into_iter()
+                .chain(hints.iter().copied())
+                .map(ToOwned::to_owned)
+                .collect(),
         })
     }
 

@@ -63,6 +63,8 @@ pub(super) fn find(
                 .map(|manifest| format!("{}-{}", manifest.name, manifest.version)),
         );
     }
+    names.sort();
+    names.dedup();
     Err(not_found(tools, name, &names))
 }
 
