@@ -150,7 +150,9 @@ fn ours(record: &Record, machines: &Path) -> Result<(), String> {
             .is_some_and(|pool| {
                 !pool.is_empty() && !pool.starts_with('-') && !pool.contains(['/', '@', ' '])
             });
-        if !uuid || !of_pool {
+        let of_base =
+            zone.origin.ends_with(&format!("@{}", zone.uuid)) && !zone.origin.starts_with('-');
+        if !uuid || !of_pool || !of_base {
             return Err("it is no VM that a build makes".to_owned());
         }
     }

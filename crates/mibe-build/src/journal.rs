@@ -69,6 +69,8 @@ pub struct ZoneEntry {
     pub uuid: String,
     /// Its dataset, `POOL/UUID`.
     pub dataset: String,
+    /// The snapshot of the base that vmadm makes for it where the base has none of its own (VM.js), `POOL/IMAGE@UUID`.
+    pub origin: String,
 }
 
 impl ZoneEntry {

@@ -381,6 +381,7 @@ impl Builder for SmartosBuilder {
             host: self.options.host.clone(),
             ssh_arguments: self.options.ssh_arguments.clone(),
             dataset: format!("{}/{uuid}", self.options.pool),
+            origin: format!("{}/{}@{uuid}", self.options.pool, base.manifest.uuid),
             uuid,
         };
         let spec = self.spec(plan, &base, entry, &zone.uuid)?;

@@ -120,6 +120,11 @@ fn round(tools: &Tools, zone: &ZoneEntry, id: &str, found: &mut bool) -> Result<
             });
         }
     }
+    if tools.property(&zone.origin, "name")?.is_some() {
+        *found = true;
+        let argv = ["zfs", "destroy", &zone.origin];
+        tools.call(&argv, Input::Nothing, tools.timeout())?;
+    }
     Ok(())
 }
 

@@ -258,3 +258,38 @@ fn links_in_a_zone_lead_nowhere_in_the_global_zone() {
     host.mibe(&world, &with(&["--force"])).expect(0);
     assert_eq!(listing(), before);
 }
+
+#[test]
+fn a_base_without_a_snapshot_of_its_own_keeps_none_of_the_build() {
+    let (host, world) = (FakeHost::new(), World::new(Who::Root));
+    let mut state = host.state();
+    let image = format!("zones/{NATIVE}");
+    state["datasets"][&image]["snapshots"] = serde_json::json!({});
+    host.write_state(&state);
+    let before = host.everything();
+    world.write_repository(
+        "mi-x",
+        &[minimal("mi-x", NATIVE), customize("sm-prepare-image\n")],
+    );
+    host.mibe(&world, BUILD).expect(0);
+    assert_eq!(host.everything(), before);
+    host.mibe(&world, &with(&["--force", "--incremental"]))
+        .expect(1)
+        .says("`imgadm update` there may mend that");
+    assert_eq!(host.everything(), before);
+    // A host that went down while it deleted: the VM is gone, its dataset and that snapshot are not.
+    world.write_repository("mi-x", &[customize("false\n")]);
+    host.mibe(&world, &with(&["--force", "--keep-on-failure"]))
+        .expect(1);
+    let mut state = host.state();
+    state["vms"] = serde_json::json!({});
+    host.write_state(&state);
+    assert!(
+        !host.state()["datasets"][&image]["snapshots"]
+            .as_object()
+            .unwrap()
+            .is_empty()
+    );
+    host.mibe(&world, &["clean"]).expect(0);
+    assert_eq!(host.everything(), before);
+}

@@ -214,10 +214,22 @@ fn create(host: &Host, payload: &Map<String, Value>) -> Done {
     }
     let dataset = dataset_of(payload);
     let pool = dataset.split('/').next().unwrap().to_owned();
+    // The image's own snapshot, or one made for this VM.
+    let of_image = locked
+        .state
+        .datasets
+        .get_mut(&format!("{pool}/{image}"))
+        .ok_or_else(|| Failure::new(format!("Error: image {image} not found on pool {pool}")))?;
+    let label = if of_image.snapshots.contains_key("final") {
+        "final"
+    } else {
+        of_image.snapshots.insert(uuid.to_owned(), 1);
+        uuid
+    };
     let mut clone = Dataset::default();
     clone
         .properties
-        .insert("origin".to_owned(), format!("{pool}/{image}@final"));
+        .insert("origin".to_owned(), format!("{pool}/{image}@{label}"));
     locked.state.datasets.insert(dataset.clone(), clone);
     locked.state.vms.insert(
         uuid.to_owned(),
@@ -356,8 +368,16 @@ fn delete(host: &Host, uuid: &str) -> Done {
     }
     end_processes(host, uuid);
     let dataset = dataset_of(&vm.payload);
-    if locked.state.datasets.contains_key(&dataset) {
+    if let Some(found) = locked.state.datasets.get(&dataset) {
+        let origin = found.properties.get("origin").cloned().unwrap_or_default();
         remove(host, &mut locked.state, &dataset, true)?;
+        // "we never delete an @final snapshot"
+        if let Some((image, label)) = origin.split_once('@')
+            && label != "final"
+            && let Some(image) = locked.state.datasets.get_mut(image)
+        {
+            image.snapshots.remove(label);
+        }
     }
     locked.state.vms.remove(uuid);
     locked.save();

@@ -67,6 +67,7 @@ fn get(host: &Host, property: &str, name: &str) -> Done {
             .get(snapshot)
             .ok_or_else(|| absent(name))?
             .to_string(),
+        (Some(snapshot), _) if !found.snapshots.contains_key(snapshot) => return Err(absent(name)),
         (_, "name") => name.to_owned(),
         (None, "available") => AVAILABLE.to_string(),
         (None, "origin") => found
