@@ -24,8 +24,10 @@ use project::Project;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [--slow] [FILTER...]   install what the tests need and lack, build the oracle, run all tests
-                              (those whose name contains FILTER; --slow: the long ones too)
+  test [--slow] [--portable] [FILTER...]
+                              install what the tests need and lack, build the oracle, run all tests
+                              (those whose name contains FILTER; --slow: the long ones too;
+                              --portable: without what needs Linux)
   parts                       only install and build what the tests need
   pages                       write docs/findings.md and docs/settings.md anew, which are made from the code
   lint                        rustfmt, clippy, and the two below
