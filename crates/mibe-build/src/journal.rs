@@ -65,6 +65,9 @@ pub struct ZoneEntry {
     /// Arguments of ssh before the host.
     #[serde(default)]
     pub ssh_arguments: Vec<String>,
+    /// The host's own UUID (sysinfo(8)): a name may lead to another host one day.
+    #[serde(default)]
+    pub machine: Option<String>,
     /// The VM's UUID, made for this build.
     pub uuid: String,
     /// Its dataset, `POOL/UUID`.

@@ -53,7 +53,7 @@ pub fn run(
     read(child.stderr.take(), Stream::Err, &sender);
     drop(sender);
     feed(&mut child, input);
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let status = loop {
         forward(&chunks, TICK, output);
         match child.try_wait() {
@@ -131,7 +131,13 @@ fn forward(
     let until = Instant::now() + time;
     loop {
         match chunks.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok((stream, bytes)) => output(stream, &bytes),
+            Ok((stream, bytes)) => {
+                output(stream, &bytes);
+                // One that is never silent has an end, too.
+                if Instant::now() >= until {
+                    return true;
+                }
+            }
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => {
                 // Its streams are closed, and it still runs.

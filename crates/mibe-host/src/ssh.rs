@@ -106,14 +106,16 @@ impl SshHost {
         let program = self.options.program.as_deref().unwrap_or(OsStr::new("ssh"));
         let mut command = process::Command::new(program);
         let socket = self.folder.path().join("c");
+        // Of several values ssh takes the first, and these are what a shared connection is.
         command
-            .args(&self.options.arguments)
             .arg("-o")
             .arg("ControlMaster=auto")
             .arg("-o")
             .arg(format!("ControlPath={}", socket.display()))
             .arg("-o")
             .arg(format!("ControlPersist={PERSIST}"))
+            .args(["-o", "RemoteCommand=none", "-o", "PermitLocalCommand=no"])
+            .args(&self.options.arguments)
             .arg("-o")
             .arg("ConnectTimeout=20")
             .arg("-o")

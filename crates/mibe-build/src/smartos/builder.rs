@@ -146,7 +146,7 @@ impl SmartosBuilder {
         let base = plan.host_base.as_ref().ok_or_else(no_base)?;
         let entry = Entry::new(self.name(), &PathBuf::new(), plan.repository.as_str());
         let spec = self.spec(plan, base, &entry, &new_uuid())?;
-        Ok((Value::Object(spec.payload), spec.notes))
+        Ok((hidden(&spec.payload), spec.notes))
     }
 
     fn spec(
@@ -176,6 +176,16 @@ impl SmartosBuilder {
             nic_tags: &self.nic_tags,
         })
         .map(|mut spec| {
+            // The journal, and so what takes the machine away, knows it to be there and nowhere else.
+            for key in ["zpool", "zfs_storage_pool_name"] {
+                let there = spec.payload.remove(key);
+                if there.is_some_and(|there| there != self.options.pool.as_str()) {
+                    spec.notes.push(format!(
+                        "{key} of the spec does not count: the machine is made on {} (--pool)",
+                        self.options.pool
+                    ));
+                }
+            }
             // vmadm's default is "zones" (vmadm(8), zpool).
             if self.options.pool != "zones" {
                 spec.payload
@@ -321,10 +331,18 @@ impl SmartosBuilder {
             UP,
             Input::Nothing,
             self.tools.timeout(),
-            &mut |bytes| printed.extend_from_slice(bytes),
+            &mut |bytes| zlogin::keep(&mut printed, bytes),
         );
         match ended {
-            Ok(zlogin::Ended::Exited(0)) => Ok(String::from_utf8_lossy(&printed).trim().to_owned()),
+            // What stands before it is of the zone's own start-up files.
+            Ok(zlogin::Ended::Exited(0)) => {
+                let said = String::from_utf8_lossy(&printed);
+                let mut lines = said.lines().map(str::trim);
+                Ok(lines
+                    .rfind(|line| !line.is_empty())
+                    .unwrap_or_default()
+                    .to_owned())
+            }
             Ok(_) => Ok("it does not answer yet".to_owned()),
             // It may have gone down between the two looks, as one does that starts itself anew.
             Err(BuildError::Command { .. }) => Ok("zlogin does not work yet".to_owned()),
@@ -378,6 +396,7 @@ impl Builder for SmartosBuilder {
         images::fits(&self.tools, &base)?;
         let uuid = new_uuid();
         let zone = ZoneEntry {
+            machine: self.tools.machine()?,
             host: self.options.host.clone(),
             ssh_arguments: self.options.ssh_arguments.clone(),
             dataset: format!("{}/{uuid}", self.options.pool),

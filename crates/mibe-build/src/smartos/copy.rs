@@ -107,7 +107,7 @@ impl Target<'_> {
             b"exec /bin/sh -s",
             script,
             tools.timeout(),
-            &mut |bytes| printed.extend_from_slice(bytes),
+            &mut |bytes| zlogin::keep(&mut printed, bytes),
         )?;
         let said = String::from_utf8_lossy(&printed);
         let clash = said.lines().find_map(|line| {
@@ -215,18 +215,9 @@ fn archive(out: impl Write, items: &[Item], mtime: i64) -> Result<(), BuildError
                 let exact = Exact { file, left: size };
                 append(&mut builder, header, item, exact).map_err(failed("archive"))?;
             }
-            What::Link(target) => {
+            What::Link(_) => {
                 header.set_entry_type(tar::EntryType::Symlink);
                 header.set_size(0);
-                if header
-                    .set_link_name_literal(target.as_os_str().as_bytes())
-                    .is_err()
-                {
-                    let record = [("linkpath", target.as_os_str().as_bytes())];
-                    builder
-                        .append_pax_extensions(record)
-                        .map_err(failed("archive"))?;
-                }
                 append(&mut builder, header, item, io::empty()).map_err(failed("archive"))?;
             }
         }
@@ -243,10 +234,21 @@ fn append(
     item: &Item,
     content: impl Read,
 ) -> io::Result<()> {
+    // One record of them all: of several in a row some readers take the last alone.
+    let mut long: Vec<(&str, &[u8])> = Vec::new();
+    if let What::Link(target) = &item.what {
+        let target = target.as_os_str().as_bytes();
+        if header.set_link_name_literal(target).is_err() {
+            long.push(("linkpath", target));
+        }
+    }
     if header.set_path(&item.path).is_err() {
-        builder.append_pax_extensions([("path", item.path.as_os_str().as_bytes())])?;
+        long.push(("path", item.path.as_os_str().as_bytes()));
         // What goes by the header alone must not take it for another.
         header.set_path("mibe-long-name")?;
+    }
+    if !long.is_empty() {
+        builder.append_pax_extensions(long)?;
     }
     header.set_cksum();
     builder.append(&header, content)

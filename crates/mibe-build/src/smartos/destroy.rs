@@ -53,6 +53,7 @@ pub fn destroy(
     for pause in PAUSES {
         std::thread::sleep(pause);
         let mut round = || {
+            same_machine(&tools, zone)?;
             if !created {
                 wait_for_creation(&tools)?;
             }
@@ -67,11 +68,30 @@ pub fn destroy(
     Err(last.unwrap_or(BuildError::Cancelled))
 }
 
+/// What a name leads to may be another machine than the one of the build, which has nothing of it and so would say that all is gone.
+fn same_machine(tools: &Tools, zone: &ZoneEntry) -> Result<(), BuildError> {
+    let Some(wanted) = &zone.machine else {
+        return Ok(());
+    };
+    match tools.machine()? {
+        Some(found) if found != *wanted => Err(BuildError::host(
+            format!(
+                "{} is another machine now ({found}) than the one that the VM {} was made on ({wanted})",
+                tools.title(),
+                zone.uuid
+            ),
+            &["clean up where the name leads to the machine of the build"],
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A `vmadm create` may make the machine after it was looked for.
 fn wait_for_creation(tools: &Tools) -> Result<(), BuildError> {
     let until = Instant::now() + CREATION;
     loop {
-        let argv = ["ps", "-e", "-o", "args"];
+        // Of the global zone alone: other zones may run one of that name, and for long.
+        let argv = ["ps", "-z", "global", "-o", "args"];
         let printed = tools.call(&argv, Input::Nothing, tools.timeout())?;
         let runs = text(&printed).lines().any(|line| {
             let mut words = line.split_whitespace();
@@ -82,12 +102,13 @@ fn wait_for_creation(tools: &Tools) -> Result<(), BuildError> {
             return Ok(());
         }
         if Instant::now() >= until {
-            return Err(BuildError::Command {
-                what: format!("a vmadm create on {}", tools.title()),
-                how: "still runs and may be of this build".to_owned(),
-                said: None,
-                hints: Vec::new(),
-            });
+            return Err(BuildError::host(
+                format!(
+                    "a vmadm create on {} still runs, and may be of this build",
+                    tools.title()
+                ),
+                &["run `mibe clean` when it has ended"],
+            ));
         }
         std::thread::sleep(LOOK);
     }
@@ -108,15 +129,21 @@ fn round(tools: &Tools, zone: &ZoneEntry, id: &str, found: &mut bool) -> Result<
             });
         }
     }
-    if tools.property(&zone.dataset, "name")?.is_some() {
+    // The zone is gone, or never was. What its processes' cores go to lies beside it, and is mounted in it (VM.js).
+    let cores = zone.dataset.replacen('/', "/cores/", 1);
+    let cores = tools.property(&cores, "name")?.map(|_| cores).into_iter();
+    let dataset = tools.property(&zone.dataset, "name")?;
+    if dataset.is_some() {
+        of_base(tools, zone, id)?;
+    }
+    for dataset in cores.chain(dataset.map(|_| zone.dataset.clone())) {
         *found = true;
-        // The zone is gone, or never was; the dataset has the UUID that was made for this build, and its children only it.
-        let argv = ["zfs", "destroy", "-r", &zone.dataset];
+        let argv = ["zfs", "destroy", "-r", &dataset];
         let destroyed = tools.ask(&argv, Input::Nothing, tools.timeout())?;
-        if tools.property(&zone.dataset, "name")?.is_some() {
+        if tools.property(&dataset, "name")?.is_some() {
             return Err(match destroyed {
                 Asked::Refused(error) => error,
-                Asked::Answered(_) => still_there(tools, &zone.dataset),
+                Asked::Answered(_) => still_there(tools, &dataset),
             });
         }
     }
@@ -126,6 +153,27 @@ fn round(tools: &Tools, zone: &ZoneEntry, id: &str, found: &mut bool) -> Result<
         tools.call(&argv, Input::Nothing, tools.timeout())?;
     }
     Ok(())
+}
+
+/// Refuses a dataset that is neither a clone of the build's base nor says that it is of the build: a journal may be wrong, and an
+/// image's dataset has a UUID for its name, too.
+fn of_base(tools: &Tools, zone: &ZoneEntry, id: &str) -> Result<(), BuildError> {
+    if tools.property(&zone.dataset, BUILD_PROPERTY)?.as_deref() == Some(id) {
+        return Ok(());
+    }
+    let origin = tools.property(&zone.dataset, "origin")?;
+    let image = |snapshot: &str| snapshot.split('@').next().map(ToOwned::to_owned);
+    if origin.as_deref().and_then(image) == image(&zone.origin) {
+        return Ok(());
+    }
+    Err(BuildError::host(
+        format!(
+            "the dataset {} on {} is not of this build: it is no clone of its base; it is left alone",
+            zone.dataset,
+            tools.title(),
+        ),
+        &[],
+    ))
 }
 
 fn still_there(tools: &Tools, what: &str) -> BuildError {

@@ -36,7 +36,7 @@ pub(super) fn find(
             None => Err(not_found(tools, name, &[])),
         };
     }
-    let installed = tools.images("list")?;
+    let installed = tools.images("list", pool)?;
     let mut names: Vec<String> = Vec::new();
     for (verb, there) in [("list", true), ("avail", false)] {
         let images = if there {
@@ -46,7 +46,7 @@ pub(super) fn find(
                 .collect()
         } else {
             let mut images: Vec<Manifest> = tools
-                .images(verb)?
+                .images(verb, pool)?
                 .into_iter()
                 .map(|listed| listed.manifest)
                 .collect();

@@ -358,11 +358,35 @@ fn check(
             },
             kind => {
                 if let Some(wanted) = refused(kind, value) {
-                    wrong.push(format!("{place} must be {wanted}, and is {value}"));
+                    wrong.push(format!(
+                        "{place} must be {wanted}, and is {}",
+                        told(kind, value)
+                    ));
                 }
             }
         }
     }
+}
+
+/// What a value is. Objects of texts are metadata, of which nothing but the keys is told: passwords are among them.
+fn told(kind: Kind, value: &Value) -> String {
+    let Kind::Flat = kind else {
+        return value.to_string();
+    };
+    let kind = |value: &Value| match value {
+        Value::Null => "null",
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => "a text, number or boolean",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    let Value::Object(entries) = value else {
+        return kind(value).to_owned();
+    };
+    let odd = entries
+        .iter()
+        .filter(|(_, value)| value.is_null() || value.is_array() || value.is_object())
+        .map(|(key, value)| format!("{} in {key:?}", kind(value)));
+    odd.collect::<Vec<_>>().join(", ")
 }
 
 /// What a value should be that vmadm would refuse.

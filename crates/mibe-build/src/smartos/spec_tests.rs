@@ -180,7 +180,7 @@ fn what_vmadm_would_refuse_is_refused_with_all_reasons() {
         "vmadm knows no property kernel_version to create a machine with; zones of brand joyent have no such property",
         "resolvers must be a list of texts without commas, and is {}",
         "max_swap must be a whole number from 256, and is 100",
-        "customer_metadata must be an object of texts, numbers and booleans, and is {\"a\":{}}",
+        "customer_metadata must be an object of texts, numbers and booleans, and is an object in \"a\"",
         "delegate_dataset must be true or false, and is 2",
         "nics.0.vlan_id must be a whole number from 0 to 4095, and is 5000",
         "nics.3 must be an object",

@@ -169,6 +169,15 @@ impl Tools {
             .ok_or_else(|| self.no_global_zone("platform of its own"))
     }
 
+    /// The UUID of the machine that the host is, where it has one.
+    pub fn machine(&self) -> Result<Option<String>, BuildError> {
+        let info = self.json(&["sysinfo"])?;
+        Ok(info
+            .get("UUID")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned))
+    }
+
     fn no_global_zone(&self, lacks: &str) -> BuildError {
         BuildError::host(
             format!(
@@ -226,6 +235,7 @@ impl Tools {
             Asked::Answered(printed) => {
                 let value = self.parsed(&argv, &printed)?;
                 manifest(value.get("manifest").unwrap_or(&value))
+                    .and_then(|manifest| of_uuid(manifest, uuid))
                     .map(Some)
                     .map_err(|why| self.nonsense(&argv, &why))
             }
@@ -239,6 +249,7 @@ impl Tools {
         let argv = ["imgadm", "show", uuid];
         match self.ask(&argv, Input::Nothing, self.timeout)? {
             Asked::Answered(printed) => manifest(&self.parsed(&argv, &printed)?)
+                .and_then(|manifest| of_uuid(manifest, uuid))
                 .map(Some)
                 .map_err(|why| self.nonsense(&argv, &why)),
             Asked::Refused(error) if says(&error, "ImageNotFound") => Ok(None),
@@ -246,8 +257,8 @@ impl Tools {
         }
     }
 
-    /// The installed images (`list`), or those of the host's sources (`avail`). What is none of ours (docker) is left out.
-    pub fn images(&self, verb: &str) -> Result<Vec<Listed>, BuildError> {
+    /// The images installed on a pool (`list`), or those of the host's sources (`avail`). What is none of ours (docker) is left out.
+    pub fn images(&self, verb: &str, pool: &str) -> Result<Vec<Listed>, BuildError> {
         let argv = ["imgadm", verb, "-j"];
         let value = self.json(&argv)?;
         let items = value
@@ -255,7 +266,12 @@ impl Tools {
             .ok_or_else(|| self.nonsense(&argv, "no list"))?;
         Ok(items
             .iter()
+            .filter(|item| {
+                let of_item = item.get("zpool").and_then(Value::as_str);
+                of_item.is_none_or(|of_item| of_item == pool)
+            })
             .filter_map(|item| manifest(item.get("manifest")?).ok())
+            .filter(|manifest| is_uuid(&manifest.uuid))
             .map(|manifest| Listed { manifest })
             .collect())
     }
@@ -293,6 +309,17 @@ pub(crate) fn text(printed: &[u8]) -> std::borrow::Cow<'_, str> {
 /// Whether a command said so before it failed.
 pub(crate) fn says(error: &BuildError, words: &str) -> bool {
     matches!(error, BuildError::Command { said: Some(said), .. } if said.contains(words))
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
+fn of_uuid(manifest: Manifest, uuid: &str) -> Result<Manifest, String> {
+    if manifest.uuid == uuid {
+        return Ok(manifest);
+    }
+    Err(format!("the image {:?} instead", manifest.uuid))
 }
 
 /// The manifest that imgadm printed. What only imgadm's own lists have is left out.

@@ -77,12 +77,9 @@ pub(crate) fn answer(
     script: &[u8],
     input: Input,
 ) -> Result<String, BuildError> {
-    /// More is no answer.
-    const MOST: usize = 1 << 20;
     let mut printed = Vec::new();
     let ended = run(tools, uuid, script, input, tools.timeout(), &mut |bytes| {
-        let room = MOST.saturating_sub(printed.len());
-        printed.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        keep(&mut printed, bytes);
     })?;
     if ended == Ended::Exited(0) {
         return Ok(text(&printed).into_owned());
@@ -102,11 +99,22 @@ pub(crate) fn answer(
     })
 }
 
+/// Keeps what a zone prints, as long as it may be an answer: a zone may print without end.
+pub(crate) fn keep(printed: &mut Vec<u8>, bytes: &[u8]) {
+    /// More is no answer.
+    const MOST: usize = 1 << 20;
+    let room = MOST.saturating_sub(printed.len());
+    printed.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
 /// Bytes as a word.
 pub(crate) fn os(bytes: &[u8]) -> &OsStr {
     use std::os::unix::ffi::OsStrExt as _;
     OsStr::from_bytes(bytes)
 }
+
+/// Most bytes of a status.
+const STATUS: usize = 16;
 
 /// Takes the line of the end out of what a script prints. Nothing is held back that can't be its beginning.
 struct Filter {
@@ -150,6 +158,10 @@ impl Filter {
         {
             self.status = text(&self.held[..end]).trim().parse().ok();
             self.held.drain(..=end);
+        }
+        // What runs on in the background prints on; a status has few digits.
+        if self.found && (self.status.is_some() || self.held.len() > STATUS) {
+            self.flush(output);
         }
     }
 

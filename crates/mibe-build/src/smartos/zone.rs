@@ -209,11 +209,32 @@ impl Zone {
         }
     }
 
+    /// Has the zone down for good. One that starts itself anew is told to be stopped in between, and what cleans it must not meet
+    /// it alive: zoneadmd halts it under the lock that it holds while it starts a zone anew (`zoneadmd.c`), whatever it did before.
+    fn halt(&self) -> Result<(), BuildError> {
+        let argv = ["zoneadm", "-z", &self.entry.uuid, "halt"];
+        let asked = self
+            .tools
+            .ask(&argv, Input::Nothing, self.tools.timeout())?;
+        let state = self.state()?;
+        if state == "stopped" {
+            return Ok(());
+        }
+        Err(match asked {
+            Asked::Refused(error) => error,
+            Asked::Answered(_) => BuildError::Work {
+                what: "stop the zone",
+                why: format!("it starts itself anew, and is {state} after zoneadm halted it"),
+                hints: Vec::new(),
+            },
+        })
+    }
+
     /// Stops the zone; by force where it does not end by itself.
     fn stop(&mut self) -> Result<(), BuildError> {
         if self.stopped || (self.halts && self.goes_down()?) {
             self.stopped = true;
-            return Ok(());
+            return self.halt();
         }
         let uuid = self.entry.uuid.clone();
         let mut last = None;
@@ -231,7 +252,7 @@ impl Zone {
             // Whatever was said: the state counts.
             if self.state()? == "stopped" {
                 self.stopped = true;
-                return Ok(());
+                return self.halt();
             }
         }
         Err(last.unwrap_or_else(|| BuildError::Work {
@@ -249,7 +270,7 @@ impl Zone {
         self.tools
             .call(&argv, Input::Nothing, self.tools.timeout())?;
         let script = self.cleaning();
-        // For sed, to which a name has no other signs.
+        // For sed, to which a name has no other signs; see `cleaning`.
         let name = self.hostname.replace('.', "\\.");
         let argv = ["sh", "-s", &self.path, &name];
         let printed = self.tools.call(
@@ -318,7 +339,8 @@ impl Zone {
         ] {
             each("root", pattern, "truncate_file");
         }
-        if !self.hostname.is_empty() {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !self.hostname.is_empty() && self.hostname.chars().all(plain) {
             for pattern in ["etc/hosts", "etc/inet/hosts"] {
                 each("root", pattern, "without_name");
             }

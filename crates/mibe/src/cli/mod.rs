@@ -125,7 +125,7 @@ pub struct Build {
     #[arg(long, value_name = "URL", help_heading = SMARTOS)]
     pub pkgsrc_mirror: Option<String>,
     /// How long the build machine may take to be up, in seconds [default: 300]
-    #[arg(long, value_name = "SECONDS", help_heading = SMARTOS)]
+    #[arg(long, value_name = "SECONDS", help_heading = SMARTOS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout_boot: Option<u64>,
     /// Compression of the image's file, instead of the manifest's [default: gzip]
     #[arg(long, value_enum)]
@@ -140,7 +140,7 @@ pub struct Build {
     #[arg(long, value_name = "FILE")]
     pub origin: Vec<PathBuf>,
     /// How long customize may take, in seconds [default: 3600]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout_customize: Option<u64>,
     /// Keep the build machine when the build fails, and say where it is
     #[arg(long)]

@@ -38,10 +38,11 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
         .number("smartos.timeout_command")
         .unwrap_or(smartos::COMMAND);
     // One connection for all machines of a host; one that does not answer is asked once.
-    let hosts: RefCell<HashMap<Option<String>, Connected>> = RefCell::default();
+    let hosts: RefCell<HashMap<(Option<String>, Vec<String>), Connected>> = RefCell::default();
     let connect = |zone: &ZoneEntry| -> Result<Option<Arc<dyn Host>>, BuildError> {
         let mut hosts = hosts.borrow_mut();
-        let connected = hosts.entry(zone.host.clone()).or_insert_with(|| {
+        let key = (zone.host.clone(), zone.ssh_arguments.clone());
+        let connected = hosts.entry(key).or_insert_with(|| {
             smartos::connect(zone.host.as_deref(), &zone.ssh_arguments)
                 .map_err(|error| error.to_string())
         });

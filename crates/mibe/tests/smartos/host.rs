@@ -23,6 +23,7 @@ const PROGRAMS: &[&str] = &[
     "zoneadm",
     "sysinfo",
     "nictagadm",
+    "ps",
 ];
 
 /// A native base that the host has.

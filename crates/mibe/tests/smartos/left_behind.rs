@@ -293,3 +293,95 @@ fn a_base_without_a_snapshot_of_its_own_keeps_none_of_the_build() {
     host.mibe(&world, &["clean"]).expect(0);
     assert_eq!(host.everything(), before);
 }
+
+#[test]
+fn a_zone_that_starts_itself_anew_is_halted_before_it_is_cleaned() {
+    let (host, world) = (FakeHost::new(), World::new(Who::Root));
+    let before = host.everything();
+    world.write_repository(
+        "mi-x",
+        &[
+            minimal("mi-x", NATIVE),
+            customize(": sm-prepare-image\n: > /var/run-reboot\n"),
+        ],
+    );
+    host.mibe(&world, BUILD).expect(0);
+    let calls = fs::read_to_string(host.path("calls")).unwrap();
+    let place = |word: &str| {
+        calls
+            .find(word)
+            .unwrap_or_else(|| panic!("{word}: {calls}"))
+    };
+    assert!(place("halt") < place("snapshot"), "{calls}");
+    assert_eq!(host.everything(), before);
+}
+
+#[test]
+fn a_zone_that_prints_without_end_has_one() {
+    let (host, world) = (FakeHost::new(), World::new(Who::Root));
+    let before = host.everything();
+    world.write_repository("mi-x", &[minimal("mi-x", NATIVE), customize("yes\n")]);
+    host.mibe(&world, &with(&["--timeout-customize", "2"]))
+        .expect(1)
+        .says("2 s");
+    assert_eq!(host.everything(), before);
+    for wrong in [
+        &["--timeout-customize", "18446744073709551615"],
+        &["--timeout-boot", "0"],
+    ] {
+        host.mibe(&world, &with(wrong)).expect(2);
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_another_machine_strikes_nothing_out() {
+    let (host, other, world) = (FakeHost::new(), FakeHost::new(), World::new(Who::Root));
+    let before = host.everything();
+    world.write_repository("mi-x", &[minimal("mi-x", NATIVE), customize("false\n")]);
+    host.mibe(&world, &with(&["--keep-on-failure"])).expect(1);
+    let kept = host.everything();
+    fs::write(other.path("uuid"), "00000000-93a2-4b0b-9c2d-0a1b2c3d4e5f").unwrap();
+    other
+        .mibe(&world, &["clean"])
+        .expect(1)
+        .says("is another machine now");
+    assert_eq!(host.everything(), kept);
+    host.mibe(&world, &["clean"]).expect(0);
+    assert_eq!(host.everything(), before);
+}
+
+#[test]
+fn a_dataset_that_is_no_clone_of_the_base_is_left_alone() {
+    let (host, world) = (FakeHost::new(), World::new(Who::Root));
+    world.write_repository("mi-x", &[minimal("mi-x", NATIVE), customize("false\n")]);
+    host.mibe(&world, &with(&["--keep-on-failure"])).expect(1);
+    let mut state = host.state();
+    let uuid = state["vms"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    state["vms"].as_object_mut().unwrap().remove(&uuid);
+    let dataset = format!("zones/{uuid}");
+    let origin = state["datasets"][&dataset]["properties"]["origin"].take();
+    state["datasets"][&dataset]["properties"]
+        .as_object_mut()
+        .unwrap()
+        .remove("origin");
+    // As every dataset of a zone has one beside it, which goes with it.
+    let cores = format!("zones/cores/{uuid}");
+    state["datasets"][&cores] = serde_json::json!({"properties": {}, "snapshots": {}});
+    host.write_state(&state);
+    host.mibe(&world, &["clean"])
+        .expect(1)
+        .says("it is no clone of its base");
+    assert!(host.state()["datasets"].get(&dataset).is_some());
+    state["datasets"][&dataset]["properties"]["origin"] = origin;
+    host.write_state(&state);
+    host.mibe(&world, &["clean"]).expect(0);
+    for gone in [&dataset, &cores] {
+        assert!(host.state()["datasets"].get(gone).is_none(), "{gone}");
+    }
+}

@@ -5,6 +5,9 @@
 #
 # $1: the zone's path. $2: the name that it had, as sed takes it. What follows the functions are their calls.
 set -u
+# Files of a zone hold bytes, which need not be words of any language.
+LC_ALL=C
+export LC_ALL
 name=$2
 unset CDPATH
 cd "$1" || exit 1
@@ -104,7 +107,7 @@ without_name() {
 	# A table of that size is none, and would be in the memory of this shell.
 	if [ -f "./$1" ] && [ ! -h "./$1" ] && [ -n "$(find "./$1" -size -256)" ]; then
 		before=$(cat "./$1")
-		after=$(sed -e "s/[[:space:]]$name\$//" -e "s/[[:space:]]$name\([[:space:]]\)/\1/" "./$1")
+		after=$(sed -e "s/[[:space:]]$name\$//" -e "s/[[:space:]]$name\([[:space:]]\)/\1/" "./$1") || return 1
 		if [ "$before" != "$after" ]; then
 			printf '%s\n' "$after" > "./$1"
 			printf 'took the name of the build machine out of %s/%s\n' "${PWD#"$root"}" "$1"

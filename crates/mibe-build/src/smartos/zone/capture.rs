@@ -26,6 +26,14 @@ impl Zone {
     pub(super) fn send(&mut self, out: &mut dyn Write) -> Result<Captured, BuildError> {
         let snapshot = format!("{}@{SNAPSHOT}", self.entry.dataset);
         let origin = self.origin()?;
+        let state = self.state()?;
+        if state != "stopped" {
+            return Err(BuildError::Work {
+                what: "take the zone's snapshot",
+                why: format!("it was stopped and cleaned, and is {state} now"),
+                hints: Vec::new(),
+            });
+        }
         let argv = ["zfs", "snapshot", &snapshot];
         self.tools
             .call(&argv, Input::Nothing, self.tools.timeout())?;

@@ -40,7 +40,10 @@ pub fn run(arguments: &Build, site: &Site, progress: &dyn Progress) -> Result<()
     }
     let paths = Paths::of_user()?;
     let same = |zone: &ZoneEntry| -> Result<Option<Arc<dyn Host>>, BuildError> {
-        Ok((zone.host == where_to.0).then(|| Arc::clone(&host)))
+        Ok(
+            (zone.host == where_to.0 && zone.ssh_arguments == where_to.1)
+                .then(|| Arc::clone(&host)),
+        )
     };
     #[cfg(feature = "local")]
     let agent = Agent::current();

@@ -22,6 +22,7 @@ mod vmadm;
 mod zfs;
 mod zone;
 
+use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
 
 use state::Host;
@@ -35,6 +36,13 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|argument| argument.into_string().expect("arguments are UTF-8"))
         .collect();
+    // Whoever runs commands over ssh asks it of its own process group, which is no call of the host's tools.
+    if name == "ps" && arguments.first().is_none_or(|first| first != "-z") {
+        let error = std::process::Command::new("/usr/bin/ps")
+            .args(&arguments)
+            .exec();
+        panic!("ps: {error}");
+    }
     if let Some(status) = faults::strike(&host, &name, &arguments) {
         return status;
     }
@@ -46,8 +54,9 @@ fn main() -> ExitCode {
         "zpool" => zfs::zpool(&host, &words),
         "zlogin" => zone::zlogin(&host, &words),
         "zoneadm" => zone::zoneadm(&host, &words),
-        "sysinfo" => sysinfo(&words),
+        "sysinfo" => sysinfo(&host, &words),
         "nictagadm" => nictagadm(&words),
+        "ps" => ps(&words),
         _ => Err(Failure::usage(format!("{name} is not played here"))),
     };
     match result {
@@ -88,20 +97,35 @@ type Done = Result<(), Failure>;
 /// The platform that the host runs.
 const PLATFORM: &str = "20240321T000000Z";
 
-fn sysinfo(words: &[&str]) -> Done {
+fn sysinfo(host: &Host, words: &[&str]) -> Done {
     if !words.is_empty() {
         return Err(Failure::usage("sysinfo: only without options here"));
     }
+    let uuid = std::fs::read_to_string(host.path("uuid"));
+    let uuid = uuid.unwrap_or_else(|_| "564d5fde-93a2-4b0b-9c2d-0a1b2c3d4e5f".to_owned());
     let info = serde_json::json!({
         "Live Image": PLATFORM,
         "System Type": "SunOS",
         "SDC Version": "7.0",
         "Hostname": "fake",
-        "UUID": "564d5fde-93a2-4b0b-9c2d-0a1b2c3d4e5f",
+        "UUID": uuid,
         "Zpool": "zones",
         "MiB of Memory": "24576",
     });
     println!("{}", serde_json::to_string_pretty(&info).unwrap());
+    Ok(())
+}
+
+/// Of the global zone, which here is the machine.
+fn ps(words: &[&str]) -> Done {
+    if words != ["-z", "global", "-o", "args"] {
+        return Err(Failure::usage("ps: only -z global -o args here"));
+    }
+    let printed = std::process::Command::new("/usr/bin/ps")
+        .args(["-e", "-o", "args"])
+        .output()
+        .unwrap();
+    print!("{}", String::from_utf8_lossy(&printed.stdout));
     Ok(())
 }
 

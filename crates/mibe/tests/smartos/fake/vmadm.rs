@@ -120,8 +120,24 @@ fn unknown(uuid: &str) -> Failure {
 }
 
 fn get(host: &Host, uuid: &str) -> Done {
-    let locked = host.lock();
-    let vm = locked.state.vms.get(uuid).ok_or_else(|| unknown(uuid))?;
+    let mut locked = host.lock();
+    let vm = locked
+        .state
+        .vms
+        .get_mut(uuid)
+        .ok_or_else(|| unknown(uuid))?;
+    // A zone that starts itself anew is seen stopped, and is up at the next look.
+    if vm.state == "rebooting" {
+        "stopped".clone_into(&mut vm.state);
+        let seen = vm.clone();
+        "running".clone_into(&mut vm.state);
+        locked.save();
+        return show(host, uuid, &seen);
+    }
+    show(host, uuid, vm)
+}
+
+fn show(host: &Host, uuid: &str, vm: &Vm) -> Done {
     let mut shown = vm.payload.clone();
     let dataset = dataset_of(&vm.payload);
     for (key, value) in [

@@ -11,6 +11,8 @@ use crate::{Done, Failure};
 
 /// What a program of a zone leaves to have it halted.
 const HALT: &str = "var/run-halt";
+/// The same, to have it started anew.
+const REBOOT: &str = "var/run-reboot";
 
 pub fn zoneadm(host: &Host, words: &[&str]) -> Done {
     match words {
@@ -18,6 +20,16 @@ pub fn zoneadm(host: &Host, words: &[&str]) -> Done {
             for (number, (uuid, vm)) in host.lock().state.vms.iter().enumerate() {
                 println!("{number}:{uuid}:{}:/zones/{uuid}:{uuid}:lx:excl", vm.state);
             }
+            Ok(())
+        }
+        ["-z", uuid, "halt"] => {
+            let mut locked = host.lock();
+            let vm =
+                locked.state.vms.get_mut(*uuid).ok_or_else(|| {
+                    Failure::new(format!("zoneadm: {uuid}: No such zone configured"))
+                })?;
+            "stopped".clone_into(&mut vm.state);
+            locked.save();
             Ok(())
         }
         _ => Err(Failure::usage("usage:\tzoneadm help | -h")),
@@ -97,14 +109,16 @@ pub fn zlogin(host: &Host, words: &[&str]) -> Done {
     std::io::stdin().read_to_end(&mut input).unwrap();
     let outcome = enter(&sandbox, lx, &subshell(command), Some(input));
     let _ = fs::remove_file(&running);
-    let halt = zonepath.join("root").join(HALT);
-    if fs::symlink_metadata(&halt).is_ok() {
-        fs::remove_file(&halt).unwrap();
-        let mut locked = host.lock();
-        if let Some(vm) = locked.state.vms.get_mut(uuid) {
-            "stopped".clone_into(&mut vm.state);
+    for (mark, state) in [(HALT, "stopped"), (REBOOT, "rebooting")] {
+        let mark = zonepath.join("root").join(mark);
+        if fs::symlink_metadata(&mark).is_ok() {
+            fs::remove_file(&mark).unwrap();
+            let mut locked = host.lock();
+            if let Some(vm) = locked.state.vms.get_mut(uuid) {
+                state.clone_into(&mut vm.state);
+            }
+            locked.save();
         }
-        locked.save();
     }
     match outcome {
         Outcome::Exited(0) => Ok(()),
