@@ -19,6 +19,9 @@ use crate::error::{CommandError, Kind};
 use crate::site::Site;
 use crate::{output, units};
 
+/// A host by its name and ssh's arguments: the same name may lead elsewhere with others.
+type Key = (Option<String>, Vec<String>);
+
 /// A host, or why it does not answer.
 type Connected = Result<Arc<dyn Host>, String>;
 
@@ -38,7 +41,7 @@ pub fn run(arguments: &Clean) -> Result<(), CommandError> {
         .number("smartos.timeout_command")
         .unwrap_or(smartos::COMMAND);
     // One connection for all machines of a host; one that does not answer is asked once.
-    let hosts: RefCell<HashMap<(Option<String>, Vec<String>), Connected>> = RefCell::default();
+    let hosts: RefCell<HashMap<Key, Connected>> = RefCell::default();
     let connect = |zone: &ZoneEntry| -> Result<Option<Arc<dyn Host>>, BuildError> {
         let mut hosts = hosts.borrow_mut();
         let key = (zone.host.clone(), zone.ssh_arguments.clone());

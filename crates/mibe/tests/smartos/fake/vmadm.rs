@@ -132,12 +132,14 @@ fn get(host: &Host, uuid: &str) -> Done {
         let seen = vm.clone();
         "running".clone_into(&mut vm.state);
         locked.save();
-        return show(host, uuid, &seen);
+        show(host, uuid, &seen);
+    } else {
+        show(host, uuid, vm);
     }
-    show(host, uuid, vm)
+    Ok(())
 }
 
-fn show(host: &Host, uuid: &str, vm: &Vm) -> Done {
+fn show(host: &Host, uuid: &str, vm: &Vm) {
     let mut shown = vm.payload.clone();
     let dataset = dataset_of(&vm.payload);
     for (key, value) in [
@@ -179,7 +181,6 @@ fn show(host: &Host, uuid: &str, vm: &Vm) -> Done {
         "{}",
         serde_json::to_string_pretty(&Value::Object(shown)).unwrap()
     );
-    Ok(())
 }
 
 fn text<'a>(payload: &'a Map<String, Value>, key: &str) -> &'a str {
