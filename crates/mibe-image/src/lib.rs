@@ -5,6 +5,7 @@
 //! [`library::publish`] puts both in place, the manifest last, so that a manifest never stands without its file.
 //! [`open::Image`] finds an image again and reads it, whoever made it.
 
+pub mod arrival;
 pub mod chain;
 pub mod diff;
 pub mod digest;

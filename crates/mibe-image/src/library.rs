@@ -97,7 +97,8 @@ impl ImagePaths {
     }
 }
 
-fn stem(name: &str, version: &str) -> String {
+/// The beginning of the file names of an image.
+pub(crate) fn stem(name: &str, version: &str) -> String {
     let mut stem: String = format!("{name}-{version}")
         .chars()
         .map(|c| {
@@ -196,7 +197,7 @@ fn remove(path: &Utf8Path) -> Result<(), Error> {
 }
 
 /// Makes the names in the folder of `path` outlast a power cut.
-fn sync_folder(path: &Utf8Path) -> Result<(), Error> {
+pub(crate) fn sync_folder(path: &Utf8Path) -> Result<(), Error> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_str().is_empty())

@@ -144,6 +144,21 @@ impl From<HomeError> for CommandError {
     }
 }
 
+#[cfg(feature = "servers")]
+impl From<mibe_imgapi::Error> for CommandError {
+    fn from(error: mibe_imgapi::Error) -> Self {
+        use mibe_imgapi::Error as Server;
+        let kind = match error {
+            Server::Usage { .. } | Server::Credentials(_) => Kind::Usage,
+            Server::Image(error) => return BuildError::from(error).into(),
+            _ => Kind::Failed,
+        };
+        let mut told = Self::new(kind, error.to_string());
+        told.0.hints = error.hints();
+        told
+    }
+}
+
 impl From<BuildError> for CommandError {
     fn from(error: BuildError) -> Self {
         let mut causes = Vec::new();

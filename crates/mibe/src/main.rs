@@ -7,6 +7,8 @@ mod old_names;
 mod output;
 mod problems;
 mod progress;
+#[cfg(feature = "servers")]
+mod servers;
 mod signals;
 mod site;
 mod units;
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         Command::InitHome(arguments) => commands::init_home::run(arguments),
         Command::Repos(command) => commands::repos::run(command),
         Command::Image(command) => commands::image::run(command),
+        #[cfg(feature = "servers")]
+        Command::Publish(arguments) => commands::publish::run(arguments),
+        #[cfg(feature = "servers")]
+        Command::Server(command) => commands::server::run(command),
         #[cfg(feature = "local")]
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Clean(arguments) => commands::clean::run(arguments),

@@ -48,6 +48,28 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// Writes a table, its columns as wide as what is in them; the last may be as long as it likes.
+#[cfg(feature = "servers")]
+pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| visible(cell)))
+        .collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    for row in &rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        line(cells.join("  ").trim_end());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{plain, visible};

@@ -17,6 +17,12 @@ pub enum ImageCommand {
     List(ImageList),
     /// Show an image's manifest, sizes, ancestry and stream
     Show(OneImageJson),
+    /// Tell what images servers offer
+    #[cfg(feature = "servers")]
+    Avail(super::ImageAvail),
+    /// Bring images from servers, with what they stand on
+    #[cfg(feature = "servers")]
+    Pull(super::ImagePull),
     /// List the files in an image
     Files(ImageFiles),
     /// Write a file of an image to standard output

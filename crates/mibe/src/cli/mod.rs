@@ -2,6 +2,8 @@
 
 mod image;
 mod repos;
+#[cfg(feature = "servers")]
+mod server;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,6 +17,11 @@ pub use image::{
     OneImageJson,
 };
 pub use repos::{Init, InitHome, ReposCommand, ReposList, ReposWork, TypeName};
+#[cfg(feature = "servers")]
+pub use server::{
+    Credentials, ImageAvail, ImagePull, Publish, ServerAdd, ServerCommand, ServerList,
+    ServerTypeName,
+};
 
 /// Make machine images for SmartOS and Triton.
 #[derive(Debug, Parser)]
@@ -52,6 +59,13 @@ pub enum Command {
     /// Look into images, compare, verify, unpack and flatten them
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Publish an image: to an image server, or into a folder that any web server can serve
+    #[cfg(feature = "servers")]
+    Publish(Box<Publish>),
+    /// Name the image servers that images come from and go to
+    #[cfg(feature = "servers")]
+    #[command(subcommand)]
+    Server(ServerCommand),
     /// Tell what this machine can do, and how to make it do the rest
     #[cfg(feature = "local")]
     Doctor(Doctor),

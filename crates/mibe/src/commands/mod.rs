@@ -11,7 +11,11 @@ pub mod image;
 pub mod init;
 pub mod init_home;
 pub mod man;
+#[cfg(feature = "servers")]
+pub mod publish;
 pub mod repos;
+#[cfg(feature = "servers")]
+pub mod server;
 
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! `mibe image`: looks into images. One file a command.
 
+#[cfg(feature = "servers")]
+mod avail;
 mod cat;
 mod diff;
 #[cfg(feature = "local")]
@@ -7,6 +9,8 @@ mod extract;
 mod files;
 mod flatten;
 mod list;
+#[cfg(feature = "servers")]
+mod pull;
 mod show;
 mod verify;
 
@@ -32,6 +36,10 @@ pub fn run(command: &ImageCommand) -> Result<(), CommandError> {
     match command {
         ImageCommand::List(arguments) => list::run(arguments),
         ImageCommand::Show(arguments) => show::run(arguments),
+        #[cfg(feature = "servers")]
+        ImageCommand::Avail(arguments) => avail::run(arguments),
+        #[cfg(feature = "servers")]
+        ImageCommand::Pull(arguments) => pull::run(arguments),
         ImageCommand::Files(arguments) => files::run(arguments),
         ImageCommand::Cat(arguments) => cat::run(arguments),
         #[cfg(feature = "local")]
@@ -49,7 +57,7 @@ enum Readings {
     Several,
 }
 
-fn libraries(arguments: &LibraryArguments) -> Result<Libraries, CommandError> {
+pub fn libraries(arguments: &LibraryArguments) -> Result<Libraries, CommandError> {
     let mut folders = vec![Site::find()?.images(arguments.images.as_deref())?];
     // Who has no home has no cache.
     if let Ok(paths) = Paths::of_user() {

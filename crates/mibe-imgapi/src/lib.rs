@@ -1,0 +1,18 @@
+//! Image servers: what they offer is asked for, pulled into a library, and published to; and a library is served as one.
+//!
+//! Servers speak IMGAPI, which `imgadm` and Triton speak, or are a dsapid (datasets.at), which speaks it for reading and has
+//! an own way of taking images. [`client::Client`] reads from either; [`pull`] brings images into a library with their
+//! origins; [`publish`] brings them out.
+
+pub mod client;
+pub mod credentials;
+mod error;
+pub mod filter;
+pub mod http;
+
+pub mod publish;
+pub mod pull;
+pub mod servers;
+pub mod signature;
+
+pub use error::{Error, Reply};

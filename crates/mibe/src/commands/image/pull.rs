@@ -1,0 +1,67 @@
+//! `mibe image pull`.
+
+use std::time::Instant;
+
+use mibe_build::paths::Paths;
+use mibe_image::open::Libraries;
+use mibe_image::progress::Event;
+use mibe_imgapi::http::Cancel;
+use mibe_imgapi::pull::{Puller, STEP, title};
+
+use super::{libraries, utf8};
+use crate::cli::{self, ImagePull};
+use crate::error::CommandError;
+use crate::signals::flag_on_signals;
+use crate::{output, progress, servers};
+
+pub fn run(arguments: &ImagePull) -> Result<(), CommandError> {
+    let cancel = Cancel::new(flag_on_signals()?);
+    let clients = servers::clients(&arguments.server, arguments.channel.as_deref(), &cancel)?;
+    let folder = match &arguments.into {
+        Some(folder) => folder.clone(),
+        None => utf8(&Paths::of_user()?.images())?.to_owned(),
+    };
+    // What is elsewhere does not count where a folder is named: it is to hold all.
+    let libraries = match &arguments.into {
+        Some(folder) => Libraries::new([folder.clone()]),
+        None => libraries(&cli::Libraries {
+            images: None,
+            origin: Vec::new(),
+        })?,
+    };
+    let progress = progress::of(arguments.progress, false);
+    let begun = Instant::now();
+    progress.event(Event::StepStarted {
+        step: STEP.to_owned(),
+    });
+    let puller = Puller {
+        servers: &clients,
+        libraries: &libraries,
+        folder: &folder,
+        progress: &*progress,
+    };
+    let pulled = puller.pull(&arguments.images);
+    let milliseconds = begun.elapsed().as_millis() as u64;
+    let step = STEP.to_owned();
+    progress.event(match &pulled {
+        Ok(_) => Event::StepFinished { step, milliseconds },
+        Err(error) => Event::StepFailed {
+            step,
+            message: error.to_string(),
+            milliseconds,
+        },
+    });
+    for image in pulled? {
+        let from = match &image.from {
+            Some(server) => format!("from {server}"),
+            None => "was here already".to_owned(),
+        };
+        output::line(format_args!(
+            "{} {} {from}: {}",
+            image.manifest.uuid,
+            title(&image.manifest),
+            image.path
+        ));
+    }
+    Ok(())
+}

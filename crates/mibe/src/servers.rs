@@ -1,0 +1,199 @@
+//! The image servers of this user, and who asks them.
+
+use std::env;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use mibe_imgapi::Error;
+use mibe_imgapi::client::Client;
+use mibe_imgapi::credentials::{Credentials, Secret};
+use mibe_imgapi::http::{Cancel, Patience};
+use mibe_imgapi::servers::{CredentialSource, Server, ServerType, Servers};
+use mibe_imgapi::signature::{Agent, Key, Signer, SigningKey};
+
+use crate::cli;
+use crate::error::CommandError;
+
+/// Largest file of a secret, in bytes.
+const SECRET: u64 = 64 << 10;
+
+/// What a server is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// What most servers tell everyone. Nothing is asked of the user for it.
+    Reading,
+    /// What no server lets everyone do.
+    Writing,
+}
+
+/// The servers that the user has names for.
+pub fn servers() -> Result<Servers, CommandError> {
+    let folder = |variable: &str| {
+        let folder = env::var(variable).ok().map(Utf8PathBuf::from);
+        folder.filter(|folder| folder.is_absolute())
+    };
+    let config =
+        folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
+    let path = config.map(|config| config.join("mibe/servers.json"));
+    Ok(Servers::read(path.as_deref())?)
+}
+
+/// Clients of the servers that are named, or of all.
+pub fn clients(
+    names: &[String],
+    channel: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Vec<Client>, CommandError> {
+    let servers = servers()?;
+    let named = if names.is_empty() {
+        servers.list()
+    } else {
+        let found: Result<_, Error> = names.iter().map(|name| servers.find(name)).collect();
+        found?
+    };
+    let clients: Result<_, Error> = named
+        .into_iter()
+        .map(|(name, server)| client(&name, &server, For::Reading, channel, cancel))
+        .collect();
+    Ok(clients?)
+}
+
+/// A client of a server.
+pub fn client(
+    name: &str,
+    server: &Server,
+    what: For,
+    channel: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Client, Error> {
+    let credentials = credentials(name, server, what)?;
+    let client = Client::new(
+        name,
+        server,
+        credentials,
+        Patience::default(),
+        cancel.clone(),
+    )?;
+    Ok(client.in_channel(channel.map(ToOwned::to_owned)))
+}
+
+/// What the command line says of credentials, with paths that hold wherever mibe is called from.
+pub fn source(arguments: &cli::Credentials) -> Result<CredentialSource, CommandError> {
+    let absolute = |path: &Utf8Path| -> Result<Utf8PathBuf, CommandError> {
+        let path = camino::absolute_utf8(path)
+            .map_err(mibe_build::BuildError::io("find", path.as_std_path()))?;
+        Ok(path)
+    };
+    let file = |path: &Option<Utf8PathBuf>| path.as_deref().map(absolute).transpose();
+    let key = match arguments.key.as_deref() {
+        Some(key) if key != "agent" && !key.starts_with("agent:") => {
+            Some(absolute(Utf8Path::new(key))?.into_string())
+        }
+        other => other.map(ToOwned::to_owned),
+    };
+    Ok(CredentialSource {
+        user: arguments.user.clone(),
+        password_file: file(&arguments.password_file)?,
+        key,
+        token_file: file(&arguments.token_file)?,
+    })
+}
+
+fn credentials(name: &str, server: &Server, what: For) -> Result<Credentials, Error> {
+    let source = &server.credentials;
+    let asks = what == For::Writing;
+    if let Some(path) = &source.token_file {
+        return Ok(Credentials::Token(secret_of(path)?));
+    }
+    let Some(user) = &source.user else {
+        if server.kind == ServerType::Dsapi {
+            if let Some(token) = variable("MIBE_TOKEN") {
+                return Ok(Credentials::Token(token));
+            }
+            if asks {
+                let token = ask(&format!("token for {name}"))?;
+                return Ok(token.map_or(Credentials::None, Credentials::Token));
+            }
+        }
+        return Ok(Credentials::None);
+    };
+    if let Some(key) = &source.key {
+        if !asks {
+            return Ok(Credentials::None);
+        }
+        let key = match key.strip_prefix("agent") {
+            Some("") => SigningKey::Agent(agent(None)?),
+            Some(which) if which.starts_with(':') => {
+                SigningKey::Agent(agent(which.strip_prefix(':'))?)
+            }
+            _ => {
+                let path = Utf8Path::new(key);
+                let passphrase = || passphrase(path);
+                SigningKey::File(Box::new(Key::read(path, passphrase)?))
+            }
+        };
+        return Ok(Credentials::Signature(Arc::new(Signer::new(user, key)?)));
+    }
+    let password = match &source.password_file {
+        Some(path) => Some(secret_of(path)?),
+        None => match variable("MIBE_PASSWORD") {
+            None if asks => ask(&format!("password of {user} for {name}"))?,
+            found => found,
+        },
+    };
+    match password {
+        Some(password) => Ok(Credentials::Basic {
+            user: user.clone(),
+            password,
+        }),
+        None if asks => Err(Error::Credentials(format!(
+            "there is no password for {user}"
+        ))),
+        None => Ok(Credentials::None),
+    }
+}
+
+fn agent(which: Option<&str>) -> Result<Agent, Error> {
+    Agent::new(env::var_os("SSH_AUTH_SOCK").map(PathBuf::from), which)
+}
+
+fn passphrase(path: &Utf8Path) -> Result<Secret, Error> {
+    let found = match variable("MIBE_KEY_PASSPHRASE") {
+        None => ask(&format!("passphrase of {path}"))?,
+        found => found,
+    };
+    found.ok_or_else(|| Error::Credentials(format!("the key {path} has a passphrase")))
+}
+
+fn variable(name: &str) -> Option<Secret> {
+    let value = env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(Secret::first_line(&value))
+}
+
+fn secret_of(path: &Utf8Path) -> Result<Secret, Error> {
+    let bad = |error: &dyn std::fmt::Display| {
+        Error::Credentials(format!("can't read the secret in {path}: {error}"))
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| bad(&error))?;
+    file.take(SECRET)
+        .read_to_string(&mut text)
+        .map_err(|error| bad(&error))?;
+    let secret = Secret::first_line(&text);
+    if secret.reveal().is_empty() {
+        return Err(bad(&"its first line is empty"));
+    }
+    Ok(secret)
+}
+
+/// Asks for a secret on the terminal, if there is one.
+fn ask(what: &str) -> Result<Option<Secret>, Error> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    rpassword::prompt_password(format!("{what}: "))
+        .map(|text| Some(Secret::first_line(&text)))
+        .map_err(|error| Error::Credentials(format!("can't ask for the {what}: {error}")))
+}
