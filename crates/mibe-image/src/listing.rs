@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use zfs_stream::Kind;
-use zfs_stream::read::{Filesystem, Node};
+use zfs_stream::read::{Filesystem, NoContents, Node};
 
+use crate::chain::Chain;
+use crate::error::Error;
 use crate::file::hex;
 
 /// A file, as one JSON object.
@@ -69,6 +71,24 @@ impl FileEntry {
             sha256: None,
         }
     }
+}
+
+/// Hands over the files of an image, each folder before what is in it, until `take` has had enough and says `false`.
+///
+/// # Errors
+///
+/// The image can't be read, or is the disk of a virtual machine.
+pub fn list(chain: &Chain, take: &mut dyn FnMut(FileEntry) -> bool) -> Result<(), Error> {
+    let files = chain.files(&mut NoContents)?;
+    // What ends it early is no error.
+    let _ = files.walk(b"", &mut |path, node| {
+        if take(FileEntry::new(&files, path, node)) {
+            Ok(())
+        } else {
+            Err(())
+        }
+    });
+    Ok(())
 }
 
 /// The word for a type of file.

@@ -89,6 +89,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A server can't listen.
+    #[error("can't listen at {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It was ended from outside.
     #[error("interrupted")]
     Cancelled,
@@ -160,7 +168,10 @@ impl Error {
                 "secrets come from files (--password-file, --token-file, --key), from MIBE_PASSWORD, MIBE_TOKEN and MIBE_KEY_PASSPHRASE, or are asked for on a terminal",
             ]),
             Self::Image(error) => error.hints(),
-            Self::Io { .. } | Self::Cancelled => Vec::new(),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                texts(&["something else listens there: --listen takes another address or port"])
+            }
+            Self::Listen { .. } | Self::Io { .. } | Self::Cancelled => Vec::new(),
         }
     }
 

@@ -2,16 +2,16 @@
 //!
 //! Servers speak IMGAPI, which `imgadm` and Triton speak, or are a dsapid (datasets.at), which speaks it for reading and has
 //! an own way of taking images. [`client::Client`] reads from either; [`pull`] brings images into a library with their
-//! origins; [`publish`] brings them out.
+//! origins; [`publish`] brings them out; [`server`] serves a library.
 
 pub mod client;
 pub mod credentials;
 mod error;
 pub mod filter;
 pub mod http;
-
 pub mod publish;
 pub mod pull;
+pub mod server;
 pub mod servers;
 pub mod signature;
 

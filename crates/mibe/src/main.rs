@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "servers")]
         Command::Publish(arguments) => commands::publish::run(arguments),
         #[cfg(feature = "servers")]
+        Command::Serve(arguments) => commands::serve::run(arguments),
+        #[cfg(feature = "servers")]
         Command::Server(command) => commands::server::run(command),
         #[cfg(feature = "local")]
         Command::Doctor(arguments) => commands::doctor::run(arguments),

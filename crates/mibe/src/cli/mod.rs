@@ -19,7 +19,7 @@ pub use image::{
 pub use repos::{Init, InitHome, ReposCommand, ReposList, ReposWork, TypeName};
 #[cfg(feature = "servers")]
 pub use server::{
-    Credentials, ImageAvail, ImagePull, Publish, ServerAdd, ServerCommand, ServerList,
+    Credentials, ImageAvail, ImagePull, Publish, Serve, ServerAdd, ServerCommand, ServerList,
     ServerTypeName,
 };
 
@@ -62,6 +62,9 @@ pub enum Command {
     /// Publish an image: to an image server, or into a folder that any web server can serve
     #[cfg(feature = "servers")]
     Publish(Box<Publish>),
+    /// Serve a folder of images: to imgadm, Triton and mibe as an image server, to people as pages
+    #[cfg(feature = "servers")]
+    Serve(Serve),
     /// Name the image servers that images come from and go to
     #[cfg(feature = "servers")]
     #[command(subcommand)]

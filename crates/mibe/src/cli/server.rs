@@ -1,5 +1,6 @@
 //! `mibe server`, `mibe image avail`, `mibe image pull`, `mibe publish`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
@@ -181,4 +182,43 @@ impl Publish {
     pub fn origins(&self) -> &[PathBuf] {
         &self.libraries.origin
     }
+}
+
+/// Serve a folder of images: to imgadm, Triton and mibe as an image server (IMGAPI), to people as pages.
+///
+/// What builds leave in the folder is offered at once. On the loopback programs of this machine may publish to it; elsewhere only the users of
+/// --auth may.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The folder [default: images, in the home if there is one]
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Take no images
+    #[arg(long, conflicts_with = "auth")]
+    pub read_only: bool,
+    /// File of the users who may publish, one a line: NAME:HASH as `htpasswd -nB NAME` prints it, or NAME ssh-rsa KEY. What is not public is
+    /// shown to them alone
+    #[arg(long, value_name = "FILE")]
+    pub auth: Option<Utf8PathBuf>,
+    /// Serve with TLS: the certificates, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<Utf8PathBuf>,
+    /// The private key of the first certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<Utf8PathBuf>,
+    /// A channel, with what it is for; may be given again. The first is meant where none is named
+    #[arg(long, value_name = "NAME[:DESCRIPTION]")]
+    pub channel: Vec<String>,
+    /// The URL that people have it by, if it is another one than they ask for: behind a proxy
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// How long running transfers may go on after SIGTERM or Ctrl-C, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub grace: u64,
+    /// Do not tell of each request
+    #[arg(long)]
+    pub quiet: bool,
 }

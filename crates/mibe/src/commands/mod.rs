@@ -15,6 +15,8 @@ pub mod man;
 pub mod publish;
 pub mod repos;
 #[cfg(feature = "servers")]
+pub mod serve;
+#[cfg(feature = "servers")]
 pub mod server;
 
 use std::path::Path;

@@ -11,7 +11,7 @@ use mibe_imgapi::publish::{Directory, Outcome, STEP, Target, Wishes, publish};
 use mibe_imgapi::pull::title;
 use mibe_imgapi::servers::{Server, ServerType};
 
-use super::image::libraries;
+use super::image::{libraries, with_neighbours};
 use super::{server, utf8};
 use crate::cli::Publish;
 use crate::error::{CommandError, Kind};
@@ -21,7 +21,7 @@ use crate::{output, progress};
 
 pub fn run(arguments: &Publish) -> Result<(), CommandError> {
     let cancel = Cancel::new(flag_on_signals()?);
-    let libraries = libraries(&arguments.libraries)?;
+    let libraries = with_neighbours(&arguments.image, libraries(&arguments.libraries)?);
     let origins: Result<Vec<_>, CommandError> = arguments
         .origins()
         .iter()

@@ -66,6 +66,21 @@ pub fn libraries(arguments: &LibraryArguments) -> Result<Libraries, CommandError
     Ok(Libraries::new(folders))
 }
 
+/// The libraries, and the folder that the image itself is in, where it is named by its path: its origins may be beside it.
+pub fn with_neighbours(name: &str, libraries: Libraries) -> Libraries {
+    let path = Utf8Path::new(name);
+    let Some(folder) = path.is_file().then(|| path.parent()).flatten() else {
+        return libraries;
+    };
+    let folder = if folder.as_str().is_empty() {
+        Utf8Path::new(".")
+    } else {
+        folder
+    };
+    let own = libraries.folders().iter().cloned();
+    Libraries::new(own.chain([folder.to_owned()]))
+}
+
 fn open(arguments: &OneImage, readings: Readings) -> Result<Chain, CommandError> {
     open_named(&arguments.image, &arguments.libraries, readings)
 }
@@ -75,7 +90,7 @@ fn open_named(
     arguments: &LibraryArguments,
     readings: Readings,
 ) -> Result<Chain, CommandError> {
-    let libraries = libraries(arguments)?;
+    let libraries = with_neighbours(name, libraries(arguments)?);
     let origins = arguments
         .origin
         .iter()
