@@ -22,6 +22,17 @@ pub enum BaseRef {
     Image(String),
 }
 
+/// Where images come from that no library has.
+pub trait FetchBase {
+    /// Brings the image that a UUID, a name and version (`base-64-lts-22.4.0`, `base-64-lts@22.4.0`) or a name, which means the newest,
+    /// stands for into a library, with what it stands on; its UUID. `None`: there is no such image.
+    ///
+    /// # Errors
+    ///
+    /// It could not be brought, or nobody could be asked.
+    fn fetch(&self, name: &str) -> Result<Option<String>, BuildError>;
+}
+
 const ARCHIVES: &[&str] = &[
     ".tar",
     ".tar.gz",

@@ -1,5 +1,6 @@
 //! Images as bases: what they are, and their trees.
 
+use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "local")]
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "local")]
 use zfs_stream::read::{Filesystem, NoContents, ReadError, Snapshot};
 
+use crate::base::FetchBase;
 use crate::error::BuildError;
 
 /// An image that a build starts from.
@@ -23,8 +25,8 @@ pub struct BaseImage {
 }
 
 impl BaseImage {
-    /// Finds the image that stands behind `base=` or `--base`: a path, a UUID, or a name and version of the libraries.
-    /// `origins` are files that the libraries lack.
+    /// Finds the image that stands behind `base=` or `--base`: a path, or a UUID, a name and version, or a name of the libraries,
+    /// which then means the newest of that name. What the libraries lack comes from `fetch`, or is in the files `origins`.
     ///
     /// # Errors
     ///
@@ -33,6 +35,7 @@ impl BaseImage {
         name: &str,
         libraries: &Libraries,
         origins: &[Utf8PathBuf],
+        fetch: Option<&dyn FetchBase>,
     ) -> Result<Self, BuildError> {
         let failed = |error: mibe_image::Error| {
             BuildError::Base {
@@ -40,13 +43,15 @@ impl BaseImage {
             hints: vec![
                 "`mibe image list` shows the images that can be named; others are named by path"
                     .to_owned(),
+                "`mibe image pull` brings images from image servers, which a build does by itself where no --no-pull and no --dry-run stands against it"
+                    .to_owned(),
                 "other bases (base= in the manifest, or --base) are debian:SUITE, as in debian:bookworm, a root file system as a tar archive, or a directory"
                     .to_owned(),
             ],
             source: None,
         }
         };
-        let image = Image::open(name, libraries).map_err(failed)?;
+        let (image, chain) = found(name, libraries, origins, fetch, &failed)?;
         let header = image.header().map_err(failed)?;
         if image.path().is_none() {
             return Err(BuildError::usage(
@@ -60,7 +65,6 @@ impl BaseImage {
                 &["the local builder builds on images of type lx-dataset and zone-dataset"],
             ));
         }
-        let chain = libraries.chain(&image, origins).map_err(failed)?;
         let base = Self {
             manifest: image.manifest().cloned(),
             guid: header.to_guid,
@@ -112,6 +116,76 @@ impl std::fmt::Debug for BaseImage {
         let images: Vec<String> = self.chain.iter().map(ToString::to_string).collect();
         out.debug_tuple("BaseImage").field(&images).finish()
     }
+}
+
+/// The image of a name, and its chain. What is nowhere is fetched, each image once.
+fn found(
+    name: &str,
+    libraries: &Libraries,
+    origins: &[Utf8PathBuf],
+    fetch: Option<&dyn FetchBase>,
+    failed: &dyn Fn(mibe_image::Error) -> BuildError,
+) -> Result<(Image, Vec<Image>), BuildError> {
+    use mibe_image::Error;
+    let mut name = name.to_owned();
+    let mut fetched = BTreeSet::new();
+    loop {
+        let image = match Image::open(&name, libraries) {
+            Err(error @ Error::Ambiguous { .. }) => newest(&name, libraries).ok_or(error),
+            other => other,
+        };
+        let chain = image.and_then(|image| {
+            let chain = libraries.chain(&image, origins)?;
+            Ok((image, chain))
+        });
+        let (wanted, fetch) = match (&chain, fetch) {
+            (Err(Error::NoImage { broken, .. }), Some(fetch)) if broken.is_empty() => {
+                (name.clone(), fetch)
+            }
+            (
+                Err(Error::NoOrigin {
+                    uuid: Some(uuid), ..
+                }),
+                Some(fetch),
+            ) => (uuid.clone(), fetch),
+            _ => return chain.map_err(failed),
+        };
+        if !fetched.insert(wanted.clone()) {
+            return chain.map_err(failed);
+        }
+        match fetch.fetch(&wanted)? {
+            None => return chain.map_err(failed),
+            Some(uuid) if wanted == name => name = uuid,
+            Some(_) => {}
+        }
+    }
+}
+
+/// The image of this very name that was published last, where there is one that is last.
+fn newest(name: &str, libraries: &Libraries) -> Option<Image> {
+    let listing = libraries.list();
+    let mut fitting = BTreeMap::new();
+    for image in listing.images {
+        let Some(manifest) = image.manifest().filter(|manifest| manifest.name == name) else {
+            continue;
+        };
+        let published: Option<jiff::Timestamp> = manifest
+            .published_at
+            .as_deref()
+            .and_then(|time| time.parse().ok());
+        let uuid = manifest.uuid.clone();
+        fitting
+            .entry(published)
+            .or_insert_with(BTreeMap::new)
+            .entry(uuid)
+            .or_insert(image);
+    }
+    let (_, last) = fitting.pop_last()?;
+    // Of several that are last none is meant more than the others.
+    if last.len() > 1 {
+        return None;
+    }
+    last.into_values().next()
 }
 
 /// Whether a file is an image, or the manifest of one.

@@ -55,8 +55,17 @@ pub struct Built {
     pub stream_size: u64,
     /// Entries in the file system, where they were counted.
     pub entries: Option<u64>,
+    /// Name and version, and UUID, of the image that it was built on.
+    pub base: Option<(String, String)>,
     /// The log of the build.
     pub log: PathBuf,
+}
+
+/// The image that a plan builds on, where it is known: a name may mean another one tomorrow.
+fn based_on(plan: &Plan) -> Option<(String, String)> {
+    let manifest = plan.base_manifest()?;
+    let title = format!("{} {}", manifest.name, manifest.version);
+    Some((title, manifest.uuid.clone()))
 }
 
 /// Builds an image.
@@ -91,6 +100,11 @@ pub fn build(
     let base = builder.resolve(plan, &mut entry, &mut |bytes| reporter.output(bytes));
     reporter.end(&base);
     let base = base.map_err(|error| error.with_log(&reporter.log))?;
+    if let Some((title, uuid)) = based_on(plan) {
+        reporter
+            .log
+            .note(&format!("the base is the image {title}, {uuid}"));
+    }
     for note in &base.notes {
         reporter.log.note(note);
     }
@@ -432,6 +446,7 @@ impl Run<'_, '_> {
             image,
             stream_size,
             entries: captured.entries,
+            base: based_on(self.plan),
             log: self.reporter.log.path().to_owned(),
         })
     }

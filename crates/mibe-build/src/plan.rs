@@ -15,7 +15,7 @@ use mibe_recipe::{Code, CopyEntry, EntryKind, Located, Problem, Recipe};
 use serde::Serialize;
 
 use self::refusals::{buildable, buildable_on_host, of_host, origin};
-use crate::base::BaseRef;
+use crate::base::{BaseRef, FetchBase};
 use crate::base_image::BaseImage;
 use crate::error::BuildError;
 use crate::host_base::{HostBase, HostBases};
@@ -148,7 +148,7 @@ pub enum Skip {
 
 impl Plan {
     /// Reads a repository and lays out its build; touches nothing. Bases are images of `host` where it is given, else those of this
-    /// machine.
+    /// machine, or what `fetch` brings.
     ///
     /// # Errors
     ///
@@ -157,6 +157,7 @@ impl Plan {
         repository: &Utf8Path,
         options: &PlanOptions,
         host: Option<&dyn HostBases>,
+        fetch: Option<&dyn FetchBase>,
     ) -> Result<Self, BuildError> {
         let outcome = Recipe::read(repository).map_err(|problems| BuildError::Recipe {
             repository: repository.into(),
@@ -194,7 +195,7 @@ impl Plan {
             BaseRef::Image(name) if host.is_none() => {
                 let folders = [&options.output].into_iter().chain(&options.libraries);
                 let libraries = Libraries::new(folders.cloned());
-                Some(BaseImage::open(name, &libraries, &options.origins)?)
+                Some(BaseImage::open(name, &libraries, &options.origins, fetch)?)
             }
             _ => None,
         };

@@ -81,6 +81,18 @@ impl CommandError {
         })
     }
 
+    /// What happened.
+    #[cfg(all(feature = "servers", feature = "local"))]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to do next.
+    #[cfg(all(feature = "servers", feature = "local"))]
+    pub fn hints(&self) -> &[String] {
+        &self.0.hints
+    }
+
     /// The error as people read it.
     pub fn render(&self) -> String {
         let mut text = problems::render(&self.0.problems);

@@ -4,12 +4,22 @@ use std::env;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use mibe_build::BuildError;
+#[cfg(feature = "local")]
+use mibe_build::base::FetchBase;
+#[cfg(feature = "local")]
+use mibe_image::open::Libraries;
+use mibe_image::progress::Event;
+#[cfg(feature = "local")]
+use mibe_image::progress::Progress;
 use mibe_imgapi::Error;
 use mibe_imgapi::client::Client;
 use mibe_imgapi::credentials::{Credentials, Secret};
 use mibe_imgapi::http::{Cancel, Patience};
+use mibe_imgapi::pull::{Pulled, Puller, STEP};
 use mibe_imgapi::servers::{CredentialSource, Server, ServerType, Servers};
 use mibe_imgapi::signature::{Agent, Key, Signer, SigningKey};
 
@@ -82,8 +92,8 @@ pub fn client(
 /// What the command line says of credentials, with paths that hold wherever mibe is called from.
 pub fn source(arguments: &cli::Credentials) -> Result<CredentialSource, CommandError> {
     let absolute = |path: &Utf8Path| -> Result<Utf8PathBuf, CommandError> {
-        let path = camino::absolute_utf8(path)
-            .map_err(mibe_build::BuildError::io("find", path.as_std_path()))?;
+        let path =
+            camino::absolute_utf8(path).map_err(BuildError::io("find", path.as_std_path()))?;
         Ok(path)
     };
     let file = |path: &Option<Utf8PathBuf>| path.as_deref().map(absolute).transpose();
@@ -152,6 +162,89 @@ fn credentials(name: &str, server: &Server, what: For) -> Result<Credentials, Er
             "there is no password for {user}"
         ))),
         None => Ok(Credentials::None),
+    }
+}
+
+/// Pulls images, as a step that is told of.
+pub fn pull(puller: &Puller<'_>, images: &[String]) -> Result<Vec<Pulled>, Error> {
+    let begun = Instant::now();
+    let step = || STEP.to_owned();
+    puller.progress.event(Event::StepStarted { step: step() });
+    let pulled = puller.pull(images);
+    let milliseconds = begun.elapsed().as_millis() as u64;
+    puller.progress.event(match &pulled {
+        Ok(_) => Event::StepFinished {
+            step: step(),
+            milliseconds,
+        },
+        Err(error) => Event::StepFailed {
+            step: step(),
+            message: error.to_string(),
+            milliseconds,
+        },
+    });
+    pulled
+}
+
+/// Bases from the servers, into the cache.
+#[cfg(feature = "local")]
+pub struct Bases<'a> {
+    cancel: Cancel,
+    progress: &'a dyn Progress,
+}
+
+#[cfg(feature = "local")]
+impl<'a> Bases<'a> {
+    pub fn new(flag: &Arc<std::sync::atomic::AtomicBool>, progress: &'a dyn Progress) -> Self {
+        Self {
+            cancel: Cancel::new(Arc::clone(flag)),
+            progress,
+        }
+    }
+
+    fn bring(&self, name: &str) -> Result<Option<String>, CommandError> {
+        let clients = clients(&[], None, &self.cancel)?;
+        if clients.is_empty() {
+            return Ok(None);
+        }
+        let folder = mibe_build::paths::Paths::of_user()?.images();
+        let folder = crate::commands::utf8(&folder)?.to_owned();
+        self.progress.event(Event::Message {
+            text: format!("no library here has {name}: it is looked for on the image servers"),
+        });
+        let puller = Puller {
+            servers: &clients,
+            libraries: &Libraries::new([folder.clone()]),
+            folder: &folder,
+            progress: self.progress,
+        };
+        match pull(&puller, &[name.to_owned()]) {
+            Ok(pulled) => Ok(pulled.last().map(|pulled| pulled.manifest.uuid.clone())),
+            Err(Error::NoImage { failed, .. }) if failed.is_empty() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(feature = "local")]
+impl FetchBase for Bases<'_> {
+    fn fetch(&self, name: &str) -> Result<Option<String>, BuildError> {
+        let brought = self.bring(name);
+        brought.map_err(|error| {
+            if self.cancel.is_set() {
+                return BuildError::Cancelled;
+            }
+            let mut hints = error.hints().to_vec();
+            hints.push("--no-pull leaves the servers alone".to_owned());
+            BuildError::Base {
+                message: format!(
+                    "the image {name} is in no library here, and can't be fetched: {}",
+                    error.message()
+                ),
+                hints,
+                source: None,
+            }
+        })
     }
 }
 

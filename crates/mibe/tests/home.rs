@@ -309,7 +309,7 @@ fn settings_are_found_and_wrong_ones_are_shown_where_they_stand() {
         ran.stdout
     );
     // The user's stand behind the home's.
-    let config = site.world.home().join(".config/mibe");
+    let config = site.world.config().join("mibe");
     fs::create_dir_all(&config).unwrap();
     fs::write(
         config.join("mibe.toml"),

@@ -97,6 +97,10 @@ pub struct Build {
     /// file system as a tar archive (.tar, .gz, .xz, .zst, .bz2), or a directory
     #[arg(long, value_name = "REF")]
     pub base: Option<String>,
+    /// Do not fetch a base that no library has from the image servers
+    #[cfg(all(feature = "servers", feature = "local"))]
+    #[arg(long, help_heading = LOCAL)]
+    pub no_pull: bool,
     /// Where the image goes [default: images, in the home if there is one]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,

@@ -90,7 +90,7 @@ fn a_debian_repository_here_and_over_ssh() {
     assert_eq!(host.everything(), before);
 
     let sshd = Sshd::with_path(&host.search_path());
-    let settings = world.home().join(".config/mibe");
+    let settings = world.config().join("mibe");
     fs::create_dir_all(&settings).unwrap();
     let config = sshd.path("ssh_config");
     fs::write(

@@ -62,7 +62,7 @@ impl Bench {
                 sshd.path("ssh_config").display()
             );
         }
-        let folder = world.home().join(".config/mibe");
+        let folder = world.config().join("mibe");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("mibe.toml"), settings).unwrap();
         Self {

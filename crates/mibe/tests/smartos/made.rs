@@ -374,7 +374,7 @@ fn over_ssh_from_a_machine_that_has_nothing_else() {
         ],
     );
     let sshd = Sshd::with_path(&host.search_path());
-    let settings = world.home().join(".config/mibe");
+    let settings = world.config().join("mibe");
     fs::create_dir_all(&settings).unwrap();
     let config = sshd.path("ssh_config");
     let text = format!(

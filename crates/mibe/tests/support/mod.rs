@@ -105,6 +105,11 @@ impl World {
         };
         let world = Self { who, folder, user };
         fs::create_dir(world.home()).unwrap();
+        // No test asks a server on the internet.
+        let config = world.config().join("mibe");
+        fs::create_dir_all(&config).unwrap();
+        fs::write(config.join("servers.json"), "{\"smartos\": null}").unwrap();
+        world.give(&world.config());
         world.give(&world.home());
         world
     }
@@ -128,6 +133,11 @@ impl World {
     /// Home and working folder of the user.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
+    }
+
+    /// Where the user's settings are.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
     }
 
     /// Makes the user own a tree.
@@ -193,6 +203,7 @@ impl World {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
             .env("HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.config())
             .env("USER", self.user.as_ref().map_or("root", |user| &user.name))
             .env("SOURCE_DATE_EPOCH", EPOCH)
             .current_dir(self.home())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use mibe_build::base::FetchBase;
 use mibe_build::clean::Means;
 use mibe_build::local::{LocalBuilder, LocalOptions};
 use mibe_build::paths::Paths;
@@ -23,14 +24,22 @@ pub fn run(
     site: &Site,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), CommandError> {
-    let plans = plans(arguments, site, None, progress.as_ref())?;
+    let flag = signals::flag_on_signals()?;
+    #[cfg(feature = "servers")]
+    let bases = crate::servers::Bases::new(&flag, progress.as_ref());
+    #[cfg(feature = "servers")]
+    let fetch: Option<&dyn FetchBase> = Some(&bases)
+        .filter(|_| !arguments.no_pull && !arguments.dry_run)
+        .map(|bases| bases as _);
+    #[cfg(not(feature = "servers"))]
+    let fetch: Option<&dyn FetchBase> = None;
+    let plans = plans(arguments, site, None, fetch, progress.as_ref())?;
     if arguments.dry_run {
         for plan in &plans {
             show_plan(arguments, plan, None);
         }
         return Ok(());
     }
-    let flag = signals::flag_on_signals()?;
     let cancel = Cancel::from_flag(Arc::clone(&flag));
     let epoch = epoch()?;
     let paths = Paths::of_user()?;

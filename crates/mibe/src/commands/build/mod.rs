@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use mibe_build::base::FetchBase;
 use mibe_build::build::{BuildOptions, Built, build};
 use mibe_build::host_base::HostBases;
 use mibe_build::machine::Builder;
@@ -157,6 +158,7 @@ fn plans(
     arguments: &Build,
     site: &Site,
     host: Option<&dyn HostBases>,
+    fetch: Option<&dyn FetchBase>,
     progress: &dyn Progress,
 ) -> Result<Vec<Plan>, CommandError> {
     let settings = &site.settings;
@@ -204,7 +206,7 @@ fn plans(
     let mut plans = Vec::new();
     for named in &arguments.repos {
         let repository = site.home.repository(utf8(named)?)?;
-        let plan = Plan::make(&repository, &options, host)?;
+        let plan = Plan::make(&repository, &options, host, fetch)?;
         match arguments.progress {
             // A plan that is printed as JSON holds its warnings.
             ProgressName::Json if arguments.dry_run => {}
@@ -354,6 +356,7 @@ fn show_built(arguments: &Build, built: &Built) {
             "file": built.paths.file(),
             "uuid": built.image.uuid,
             "origin": built.image.origin,
+            "base": built.base.as_ref().map(|(title, uuid)| serde_json::json!({"title": title, "uuid": uuid})),
             "install": install,
             "log": built.log,
         }));
@@ -367,9 +370,16 @@ fn show_built(arguments: &Build, built: &Built) {
         .map_or_else(String::new, |origin| {
             format!("origin    {origin}, which must be installed there first\n")
         });
+    let base = built
+        .base
+        .as_ref()
+        .map_or_else(String::new, |(title, uuid)| {
+            format!("base      {title}, {uuid}\n")
+        });
     output::line(format_args!(
         "\nimage     {} {}\n\
          uuid      {}\n\
+         {base}\
          {origin}\
          file      {} ({}; {} before compression{})\n\
          manifest  {}\n\

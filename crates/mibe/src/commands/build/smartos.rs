@@ -30,7 +30,7 @@ pub fn run(arguments: &Build, site: &Site, progress: &dyn Progress) -> Result<()
     let command = options.timeouts.command;
     let host = connect(where_to.0.as_deref(), &where_to.1)?;
     let mut builder = SmartosBuilder::new(Arc::clone(&host), options)?;
-    let plans = plans(arguments, site, Some(&builder), progress)?;
+    let plans = plans(arguments, site, Some(&builder), None, progress)?;
     if arguments.dry_run {
         for plan in &plans {
             let (payload, notes) = builder.preview(plan)?;

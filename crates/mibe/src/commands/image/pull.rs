@@ -1,12 +1,9 @@
 //! `mibe image pull`.
 
-use std::time::Instant;
-
 use mibe_build::paths::Paths;
 use mibe_image::open::Libraries;
-use mibe_image::progress::Event;
 use mibe_imgapi::http::Cancel;
-use mibe_imgapi::pull::{Puller, STEP, title};
+use mibe_imgapi::pull::{Puller, title};
 
 use super::{libraries, utf8};
 use crate::cli::{self, ImagePull};
@@ -30,28 +27,13 @@ pub fn run(arguments: &ImagePull) -> Result<(), CommandError> {
         })?,
     };
     let progress = progress::of(arguments.progress, false);
-    let begun = Instant::now();
-    progress.event(Event::StepStarted {
-        step: STEP.to_owned(),
-    });
     let puller = Puller {
         servers: &clients,
         libraries: &libraries,
         folder: &folder,
         progress: &*progress,
     };
-    let pulled = puller.pull(&arguments.images);
-    let milliseconds = begun.elapsed().as_millis() as u64;
-    let step = STEP.to_owned();
-    progress.event(match &pulled {
-        Ok(_) => Event::StepFinished { step, milliseconds },
-        Err(error) => Event::StepFailed {
-            step,
-            message: error.to_string(),
-            milliseconds,
-        },
-    });
-    for image in pulled? {
+    for image in servers::pull(&puller, &arguments.images)? {
         let from = match &image.from {
             Some(server) => format!("from {server}"),
             None => "was here already".to_owned(),
