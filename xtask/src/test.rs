@@ -14,6 +14,8 @@ pub struct Built {
     oracle: PathBuf,
     /// MIBE_IMGMANIFEST: a directory that Node's `require` takes.
     imgmanifest: PathBuf,
+    /// MIBE_SERVER_PARTS: a directory with node_modules in it.
+    servers: PathBuf,
 }
 
 /// The tests that hold without the feature `local`, which a SmartOS global zone builds without.
@@ -67,7 +69,8 @@ pub fn run(project: &Project, arguments: &[String]) -> Result<(), Failure> {
         .arg("--")
         .args(filters)
         .env("MIBE_ORACLE", built.oracle)
-        .env("MIBE_IMGMANIFEST", built.imgmanifest);
+        .env("MIBE_IMGMANIFEST", built.imgmanifest)
+        .env("MIBE_SERVER_PARTS", built.servers);
     if slow {
         command.env("MIBE_SLOW_TESTS", "1");
     }
@@ -84,11 +87,26 @@ pub fn prepare(project: &Project) -> Result<Built, Failure> {
         &project.target.join("oracle"),
         |source, into| project::run(Command::new(source.join("build.sh")).arg(into)),
     )?;
+    let imgmanifest = npm(project, "imgmanifest", "imgmanifest, by npm")?;
+    let servers = npm(
+        project,
+        "servers",
+        "Triton's image client and its like, by npm",
+    )?;
+    Ok(Built {
+        oracle,
+        imgmanifest,
+        servers,
+    })
+}
+
+/// Installs the packages that a folder of `xtask/parts` names, by its lock file.
+fn npm(project: &Project, name: &str, what: &str) -> Result<PathBuf, Failure> {
     let parts = project.target.join("parts");
-    let imgmanifest = make(
-        "imgmanifest, by npm",
-        &sources.join("parts/imgmanifest"),
-        &parts.join("imgmanifest"),
+    make(
+        what,
+        &project.root.join("xtask/parts").join(name),
+        &parts.join(name),
         |source, into| {
             for (name, path) in files(source)? {
                 fs::copy(&path, into.join(&name)).context(|| format!("can't copy {name}"))?;
@@ -98,6 +116,7 @@ pub fn prepare(project: &Project) -> Result<Built, Failure> {
                 .args([
                     "ci",
                     "--ignore-scripts",
+                    "--omit=optional",
                     "--no-audit",
                     "--no-fund",
                     "--silent",
@@ -106,11 +125,7 @@ pub fn prepare(project: &Project) -> Result<Built, Failure> {
                 .env("npm_config_update_notifier", "false");
             project::run(&mut npm)
         },
-    )?;
-    Ok(Built {
-        oracle,
-        imgmanifest,
-    })
+    )
 }
 
 /// Makes a directory out of the files of another, anew only when one of them or the system's release

@@ -27,8 +27,8 @@ pub struct Arrival {
     start: Vec<u8>,
 }
 
-/// A file that has arrived and is on the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file that has arrived and is on the disk. It stays locked while this lives.
+#[derive(Debug)]
 pub struct Arrived {
     /// Its hidden name.
     pub path: Utf8PathBuf,
@@ -38,6 +38,7 @@ pub struct Arrived {
     pub size: u64,
     /// How it is compressed, by its first bytes.
     pub packing: Packing,
+    _lock: File,
 }
 
 impl Arrival {
@@ -136,7 +137,7 @@ impl Arrival {
         hex(&self.sha1.clone().finalize())
     }
 
-    /// Has all of it on the disk. The lock is given back; the file keeps its hidden name.
+    /// Has all of it on the disk. The file keeps its hidden name.
     ///
     /// # Errors
     ///
@@ -149,6 +150,7 @@ impl Arrival {
             size: self.size,
             packing: Packing::of(&self.start),
             path: self.path,
+            _lock: self.file,
         })
     }
 
@@ -185,7 +187,8 @@ pub struct Placed {
 
 /// Gives a file that has arrived its name in a folder of images, on the same file system, and writes its manifest beside it,
 /// which comes last. The name is NAME-VERSION, with a part of the UUID, or all of it, behind that where another image has
-/// that name already. The folder's names are on the disk then.
+/// that name already. The folder's names are on the disk then. The hidden name goes last: who waits for its lock finds the image
+/// there.
 ///
 /// # Errors
 ///
@@ -200,17 +203,18 @@ pub fn place(folder: &Utf8Path, file: &Utf8Path, manifest: &Manifest) -> Result<
         format!("{stem}-{short}"),
         format!("{stem}-{}", manifest.uuid),
     ];
-    let mut hidden = file.to_owned();
     for stem in &stems {
         let placed = Placed {
             file: folder.join(format!("{stem}.{}", packing.extension())),
             manifest: folder.join(format!("{stem}.json")),
         };
-        if !is_free(folder, stem) || !renamed(&hidden, &placed.file)? {
+        if !is_free(folder, stem) || !named(file, &placed.file)? {
             continue;
         }
         match write_manifest(&placed.manifest, &text) {
             Ok(()) => {
+                // Where there are no links it has gone already.
+                let _ = fs::remove_file(file);
                 sync_folder(&placed.manifest)?;
                 return Ok(placed);
             }
@@ -219,7 +223,10 @@ pub fn place(folder: &Utf8Path, file: &Utf8Path, manifest: &Manifest) -> Result<
                 if let Err(back) = fs::rename(&placed.file, file) {
                     return Err(Error::io("rename", &placed.file, back));
                 }
-                file.clone_into(&mut hidden);
+                // Of two names of one file none goes by being renamed to the other.
+                if file.exists() {
+                    let _ = fs::remove_file(&placed.file);
+                }
                 if error.kind() != io::ErrorKind::AlreadyExists {
                     return Err(Error::io("write", &placed.manifest, error));
                 }
@@ -236,6 +243,23 @@ fn is_free(folder: &Utf8Path, stem: &str) -> bool {
     let ends = Packing::ALL.iter().map(|packing| packing.extension());
     ends.chain(["json", "imgmanifest"])
         .all(|end| fs::symlink_metadata(folder.join(format!("{stem}.{end}"))).is_err())
+}
+
+/// Gives a file another name, beside its own where the file system has links. `false`: something of that name came meanwhile.
+fn named(from: &Utf8Path, to: &Utf8Path) -> Result<bool, Error> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+            ) =>
+        {
+            renamed(from, to)
+        }
+        Err(error) => Err(Error::io("write", to, error)),
+    }
 }
 
 /// `false`: something of that name came meanwhile.

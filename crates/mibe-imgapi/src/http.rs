@@ -416,6 +416,10 @@ impl Http {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
                 Failure::Final(Error::usage(format!("{url} is no usable URL"), &[]))
             }
+            ureq::Error::Protocol(error) => Failure::Final(Error::Wrong {
+                url: url.to_owned(),
+                what: format!("what answers speaks no HTTP as it should be ({error})"),
+            }),
             ureq::Error::LargeResponseHeader(..) => Failure::Final(Error::Wrong {
                 url: url.to_owned(),
                 what: "the headers of the answer are too long".to_owned(),

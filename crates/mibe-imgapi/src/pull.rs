@@ -265,6 +265,11 @@ impl<'a> Puller<'a> {
                 });
             }
             if let Some(arrival) = Arrival::begin(&hidden)? {
+                // Whoever had it before may have brought it all.
+                if self.here(&manifest.uuid).is_some() {
+                    arrival.discard()?;
+                    continue;
+                }
                 break arrival;
             }
             // Another process, or another part of this one, fetches it.

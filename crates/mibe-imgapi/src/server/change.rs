@@ -18,7 +18,9 @@ use mibe_image::open::Image;
 use serde_json::{Map, Value, json};
 use sha1::{Digest as _, Sha1};
 
-use super::index::{Entry, ICONS, PENDING, PENDING_MANIFEST, UNSET_OWNER, icon_path, waiting};
+use super::index::{
+    CHANNELS, Entry, ICONS, PENDING, PENDING_MANIFEST, UNSET_OWNER, icon_path, waiting,
+};
 use super::refusal::Refusal;
 use super::store::{Store, lock};
 
@@ -155,13 +157,14 @@ impl Store {
         manifest.disabled = None;
         manifest.files = None;
         manifest.icon = None;
-        manifest.channels = channel.map(|channel| vec![channel.to_owned()]);
+        manifest.channels = None;
         manifest.public.get_or_insert(true);
         manifest.owner.get_or_insert_with(|| UNSET_OWNER.to_owned());
         check(&manifest)?;
         let folder = self.folder.join(PENDING).join(&uuid);
         fs::create_dir_all(&folder).map_err(|error| self.told(error))?;
         let path = folder.join(PENDING_MANIFEST);
+        self.set_channels(&uuid, channel.map(|channel| vec![channel.to_owned()]))?;
         if let Err(error) = write_manifest(&path, &manifest) {
             let _ = fs::remove_dir(&folder);
             return Err(self.told(error));
@@ -324,7 +327,8 @@ impl Store {
                 if !channels.contains(&name) {
                     channels.push(name);
                 }
-                manifest.channels = Some(channels);
+                self.set_channels(uuid, Some(channels))?;
+                return self.changed(uuid);
             }
             Change::AclAdd(uuids) => {
                 let acl = manifest.acl.get_or_insert_default();
@@ -467,6 +471,21 @@ impl Store {
         Ok(())
     }
 
+    /// Writes down the channels of an image; `None` for the default one alone.
+    fn set_channels(&self, uuid: &str, channels: Option<Vec<String>>) -> Result<(), Refusal> {
+        let mut all = self.current().channels.clone();
+        let same = match channels {
+            Some(channels) => all.insert(uuid.to_owned(), channels.clone()) == Some(channels),
+            None => all.remove(uuid).is_none(),
+        };
+        if same {
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(&all).map_err(|_| Refusal::internal())?;
+        write(&self.folder.join(PENDING).join(CHANNELS), text.as_bytes())
+            .map_err(|error| self.told(error))
+    }
+
     /// Takes an image away; from a channel alone, where it is in others, too, and `channel` names one.
     pub fn delete(&self, uuid: &str, channel: Option<&str>) -> Result<(), Refusal> {
         let _changing = self.begin()?;
@@ -491,11 +510,9 @@ impl Store {
         if let (Some(channel), Some(channels)) = (channel, &entry.manifest.channels)
             && channels.len() > 1
         {
-            let mut manifest = entry.own.clone();
             let mut rest = channels.clone();
             rest.retain(|own| own != channel);
-            manifest.channels = Some(rest);
-            write_manifest(&entry.path, &manifest).map_err(|error| self.told(error))?;
+            self.set_channels(uuid, Some(rest))?;
             return self.read().map_err(|error| self.told(error));
         }
         // The manifest first: without it there is no image.
@@ -513,6 +530,7 @@ impl Store {
             }
         }
         gone.map_err(|error| self.told(error))?;
+        self.set_channels(uuid, None)?;
         self.read().map_err(|error| self.told(error))
     }
 }

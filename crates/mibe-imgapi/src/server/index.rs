@@ -1,6 +1,6 @@
 //! What a server offers, as it was when its folder was last looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,6 +20,8 @@ use crate::filter;
 pub const UNSET_OWNER: &str = "00000000-0000-0000-0000-000000000000";
 /// Where images wait for their file and for being activated.
 pub const PENDING: &str = ".pending";
+/// The file, beside those that wait, of the channels by image: manifests of images at rest have none.
+pub const CHANNELS: &str = ".channels.json";
 /// The name of a manifest that waits.
 pub const PENDING_MANIFEST: &str = "manifest.json";
 /// Extensions of icons beside an image, and their types.
@@ -100,6 +102,8 @@ pub struct Index {
     pub entries: Vec<Arc<Entry>>,
     by_uuid: HashMap<String, Arc<Entry>>,
     by_path: HashMap<Utf8PathBuf, (Stamp, Arc<Entry>)>,
+    /// Channels by image, of those that are not in the default one alone.
+    pub channels: BTreeMap<String, Vec<String>>,
     /// What can't be offered, and why.
     pub broken: Vec<String>,
     /// The folder, before it was read; `None` if it changed just then.
@@ -151,6 +155,9 @@ impl Index {
             }
         }
         let pending = folder.join(PENDING);
+        if default_channel.is_some() {
+            index.channels = channels(&pending.join(CHANNELS))?;
+        }
         for name in names(&pending).unwrap_or_default() {
             let path = pending.join(name).join(PENDING_MANIFEST);
             if path.is_file() {
@@ -172,16 +179,23 @@ impl Index {
             return;
         };
         let stamp = Stamp::of(&metadata);
+        let channels = |uuid: &str| {
+            let own = self.channels.get(uuid).cloned();
+            channel.map(|default| own.unwrap_or_else(|| vec![default.to_owned()]))
+        };
         let known = before
             .by_path
             .get(&path)
             // The file of what waits comes without a word in its manifest's time.
             .filter(|(known, entry)| {
-                *known == stamp && !pending && entry.file.as_deref().is_some_and(Utf8Path::is_file)
+                *known == stamp
+                    && !pending
+                    && entry.manifest.channels == channels(&entry.manifest.uuid)
+                    && entry.file.as_deref().is_some_and(Utf8Path::is_file)
             });
         let entry = match known {
             Some((_, entry)) => Arc::clone(entry),
-            None => match entry(&path, pending, &metadata, channel) {
+            None => match entry(&path, pending, &metadata, &channels) {
                 Ok(entry) => Arc::new(entry),
                 Err(why) => {
                     self.broken.push(format!("{path}: {why}"));
@@ -210,6 +224,13 @@ pub fn time(manifest: &Manifest) -> Option<jiff::Timestamp> {
     manifest.published_at.as_deref()?.parse().ok()
 }
 
+fn channels(path: &Utf8Path) -> io::Result<BTreeMap<String, Vec<String>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        text => Ok(serde_json::from_slice(&text?)?),
+    }
+}
+
 fn names(folder: &Utf8Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -225,14 +246,14 @@ fn names(folder: &Utf8Path) -> io::Result<Vec<String>> {
 /// What waits under this manifest.
 pub fn waiting(path: &Utf8Path) -> Result<Entry, String> {
     let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
-    entry(path, true, &metadata, None)
+    entry(path, true, &metadata, &|_| None)
 }
 
 fn entry(
     path: &Utf8Path,
     pending: bool,
     metadata: &Metadata,
-    channel: Option<&str>,
+    channels: &dyn Fn(&str) -> Option<Vec<String>>,
 ) -> Result<Entry, String> {
     if !metadata.is_file() {
         return Err("it is no file".to_owned());
@@ -261,7 +282,8 @@ fn entry(
         Some(file)
     };
     let icon = icon_of(path, pending);
-    let manifest = told(&own, pending, modified, icon.is_some(), channel);
+    let channels = channels(&own.uuid);
+    let manifest = told(&own, pending, modified, icon.is_some(), channels);
     let mut bare = manifest.clone();
     bare.channels = None;
     let json = json(&manifest)?;
@@ -308,7 +330,7 @@ fn told(
     pending: bool,
     modified: SystemTime,
     icon: bool,
-    channel: Option<&str>,
+    channels: Option<Vec<String>>,
 ) -> Manifest {
     let mut told = own.clone();
     let state = if pending {
@@ -334,10 +356,7 @@ fn told(
         file.md5 = None;
     }
     told.acl = told.acl.filter(|acl| !acl.is_empty());
-    told.channels = channel.map(|default| {
-        let own = own.channels.clone().filter(|channels| !channels.is_empty());
-        own.unwrap_or_else(|| vec![default.to_owned()])
-    });
+    told.channels = channels;
     told
 }
 

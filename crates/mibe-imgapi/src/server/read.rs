@@ -1,6 +1,7 @@
 //! What IMGAPI is asked for: images, their files and icons, channels (sdc-imgapi, docs/index.md and lib/images.js).
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,18 +12,22 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use camino::Utf8Path;
+use md5::Md5;
 use mibe_image::manifest::State;
 use serde_json::json;
 use sha1::{Digest as _, Sha1};
 
 use super::App;
 use super::access::Who;
+use super::change::ICON;
 use super::file::{Served, answer, has_not_changed, insert};
 use super::index::{Entry, Index, time};
 use super::query::Query;
 use super::refusal::Refusal;
 use crate::filter::{Filter, States};
 use crate::pull::uuid as as_uuid;
+
+const CONTENT_MD5: header::HeaderName = header::HeaderName::from_static("content-md5");
 
 pub async fn ping(Extension(who): Extension<Who>) -> Response {
     let mut pong = json!({
@@ -98,7 +103,7 @@ pub fn filtered<'a>(
                 let number = number.map_err(|_| invalid(format!("invalid limit: {value:?}")))?;
                 limit = Some(number).filter(|number| *number > 0);
             }
-            "marker" => marker = Some(marker_time(index, value)?),
+            "marker" => marker = Some(marker_of(index, value)?),
             "sort" => {
                 let (by, order) = value.split_once('.').unwrap_or((value, "asc"));
                 if by != "published_at" || !matches!(&*order.to_ascii_lowercase(), "asc" | "desc") {
@@ -134,15 +139,11 @@ pub fn filtered<'a>(
             })
             && filter.fits(manifest)
             && channel.is_none_or(|channel| entry.in_channel(channel))
-            && marker.is_none_or(|marker| {
-                let own = time(manifest);
-                own.is_some_and(|own| {
-                    if descending {
-                        own <= marker
-                    } else {
-                        own >= marker
-                    }
-                })
+            && marker.as_ref().is_none_or(|(from, uuid)| {
+                let own = (time(manifest), Some(manifest.uuid.as_str()));
+                let own = (own.0, own.1.filter(|_| uuid.is_some()));
+                let from = (Some(*from), uuid.as_deref());
+                if descending { own <= from } else { own >= from }
             })
     };
     let mut entries: Vec<_> = index.entries.iter().filter(wanted).collect();
@@ -153,17 +154,20 @@ pub fn filtered<'a>(
     Ok(entries)
 }
 
-/// A marker is a UUID, or a time: the list goes on with images of that time and later.
-fn marker_time(index: &Index, value: &str) -> Result<jiff::Timestamp, Refusal> {
+/// A marker is a UUID, or a time: the list goes on with images of that time and later. Of those of one time it goes on with the
+/// image itself, so that a list of many ends (sdc-imgapi's begins with all of that time again).
+fn marker_of(index: &Index, value: &str) -> Result<(jiff::Timestamp, Option<String>), Refusal> {
     if let Some(uuid) = as_uuid(value) {
         let entry = index.get(&uuid).ok_or_else(Refusal::no_image)?;
-        return Ok(time(&entry.manifest).unwrap_or(jiff::Timestamp::UNIX_EPOCH));
+        let time = time(&entry.manifest).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        return Ok((time, Some(uuid)));
     }
     let date = || -> Option<jiff::Timestamp> {
         let date: jiff::civil::Date = value.parse().ok()?;
         Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     };
-    value.parse().ok().or_else(date).ok_or_else(|| {
+    let time = value.parse().ok().or_else(date);
+    time.map(|time| (time, None)).ok_or_else(|| {
         Refusal::parameter(
             "marker",
             "Invalid",
@@ -303,11 +307,7 @@ pub fn file_answer(
     let mut response = answer(served, method, asked, &app.metrics.sent);
     let headers = response.headers_mut();
     if let Some(md5) = listed.md5.as_deref().and_then(from_hex) {
-        insert(
-            headers,
-            header::HeaderName::from_static("content-md5"),
-            &STANDARD.encode(md5),
-        );
+        insert(headers, CONTENT_MD5, &STANDARD.encode(md5));
     }
     let name = path
         .file_name()
@@ -346,6 +346,9 @@ pub async fn icon(
     let nanoseconds = modified
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |time| time.as_nanos());
+    let mut bytes = vec![0; size.min(ICON as u64) as usize];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|error| app.store.told(error))?;
     let served = Served {
         file,
         size,
@@ -353,7 +356,11 @@ pub async fn icon(
         modified,
         content_type,
     };
-    Ok(answer(served, &method, &asked, &app.metrics.sent))
+    let mut response = answer(served, &method, &asked, &app.metrics.sent);
+    // Triton's client wants one.
+    let md5 = STANDARD.encode(Md5::digest(&bytes));
+    insert(response.headers_mut(), CONTENT_MD5, &md5);
+    Ok(response)
 }
 
 fn open(path: &Utf8Path) -> std::io::Result<(File, u64, SystemTime)> {

@@ -5,13 +5,13 @@ use std::fs;
 use std::io::Read as _;
 
 use camino::Utf8Path;
-use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::sha2::Sha256;
 use rsa::signature::{SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
+use rsa::{BigUint, RsaPrivateKey};
 
 use crate::credentials::Secret;
 use crate::error::Error;
@@ -61,7 +61,7 @@ impl Key {
                     key.algorithm()
                 ))
             })?;
-            RsaPrivateKey::try_from(pair).map_err(|error| bad(&error))?
+            of_parts(pair).ok_or_else(|| bad(&"its numbers do not fit together"))?
         } else if text.contains("BEGIN RSA PRIVATE KEY") {
             if text.contains("ENCRYPTED") {
                 return Err(bad(
@@ -87,4 +87,14 @@ impl Key {
             .map(|signature| signature.to_vec())
             .map_err(|error| Error::Credentials(format!("the key can't sign: {error}")))
     }
+}
+
+/// The key of OpenSSH's numbers. (What ssh-key 0.6 offers for it takes one prime twice, and fails.)
+fn of_parts(pair: &ssh_key::private::RsaKeypair) -> Option<RsaPrivateKey> {
+    let number = |number: &ssh_key::Mpint| number.as_positive_bytes().map(BigUint::from_bytes_be);
+    let primes = vec![number(&pair.private.p)?, number(&pair.private.q)?];
+    let (n, e) = (number(&pair.public.n)?, number(&pair.public.e)?);
+    let key = RsaPrivateKey::from_components(n, e, number(&pair.private.d)?, primes).ok()?;
+    key.validate().ok()?;
+    Some(key)
 }
