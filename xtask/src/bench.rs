@@ -28,14 +28,15 @@ Printed are the median and the range of each, and of their ratio in each round. 
   files     its files listed, against the same; peak memory for each file
   extract   it unpacked, against tar -x of the same tree
   check     150 build repositories of 10,000 files checked, against grep -rIc of one word in them
+  serve     mibe serve under load, against nginx with the same file and list; its memory; a list of 10,000 images
   sandbox   dpkg unpacking cached packages in each sandbox mode, against root
 
   --tree DIR   measure on this tree instead of a Debian base
 ";
 
 /// The benchmarks by name, in the order they are run.
-const NAMES: [&str; 9] = [
-    "stream", "gzip", "pigz", "memory", "verify", "files", "extract", "check", "sandbox",
+const NAMES: [&str; 10] = [
+    "stream", "gzip", "pigz", "memory", "verify", "files", "extract", "check", "serve", "sandbox",
 ];
 
 /// What a user asks for.
@@ -94,7 +95,7 @@ pub fn run(project: &Project, arguments: &[String]) -> Result<(), Failure> {
     }
     // A word that is not understood must not cost a build.
     Options::read(arguments)?;
-    parts::ensure_some(&["gzip", "pigz", "uidmap", "passwd"])?;
+    parts::ensure_some(&["gzip", "pigz", "uidmap", "passwd", "nginx-light"])?;
     project.cargo(&[
         "build",
         "--release",

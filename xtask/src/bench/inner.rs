@@ -6,6 +6,7 @@ mod measure;
 mod programs;
 mod repositories;
 mod sandbox;
+mod serve;
 mod trees;
 
 use std::ffi::OsString;
@@ -59,6 +60,9 @@ fn bench(project: &Project, arguments: &[String]) -> Result<(), Failure> {
     if wanted("check") {
         let outcome = repositories::run(project, &scratch, options.rounds);
         missed.extend(measured("check", outcome));
+    }
+    if wanted("serve") {
+        missed.extend(measured("serve", serve::run(project, &scratch)));
     }
     if wanted("sandbox") {
         missed.extend(measured("sandbox", sandbox::run(project, options.rounds)));
