@@ -70,7 +70,29 @@ pub fn clients(
     Ok(clients?)
 }
 
+/// Whether a secret goes to another machine as it is.
+fn can_be_read(url: &str, credentials: &Credentials) -> bool {
+    let is_secret = matches!(
+        credentials,
+        Credentials::Basic { .. } | Credentials::Token(_)
+    );
+    let host = url
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let host = host.and_then(|_| url.get(7..)?.split('/').next());
+    is_secret
+        && host.is_some_and(|host| {
+            let name = match host.strip_prefix('[') {
+                Some(rest) => rest.split(']').next().unwrap_or_default(),
+                None => host.split(':').next().unwrap_or_default(),
+            };
+            let ip: Option<std::net::IpAddr> = name.parse().ok();
+            !name.eq_ignore_ascii_case("localhost") && !ip.is_some_and(|ip| ip.is_loopback())
+        })
+}
+
 /// A client of a server.
+#[expect(clippy::print_stderr, reason = "a warning beside whatever is done")]
 pub fn client(
     name: &str,
     server: &Server,
@@ -79,6 +101,15 @@ pub fn client(
     cancel: &Cancel,
 ) -> Result<Client, Error> {
     let credentials = credentials(name, server, what)?;
+    if can_be_read(&server.url, &credentials) {
+        eprintln!(
+            "warning: {name} is asked over plain http: {} can be read on the way",
+            match credentials {
+                Credentials::Token(_) => "the token",
+                _ => "the password",
+            }
+        );
+    }
     let client = Client::new(
         name,
         server,

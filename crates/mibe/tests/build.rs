@@ -228,7 +228,9 @@ fn assert_hello(image: &Received) {
 }
 
 fn assert_manifest(file: &Path) {
-    let text = fs::read_to_string(file.with_extension("").with_extension("json")).unwrap();
+    let path = file.with_extension("").with_extension("json");
+    support::assert_takes_imgmanifest(&path);
+    let text = fs::read_to_string(path).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(manifest["v"], 2);
     assert_eq!(manifest["name"], "hello-lx");

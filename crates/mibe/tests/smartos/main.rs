@@ -28,6 +28,7 @@ fn manifest(world: &World, name: &str) -> Value {
         .home()
         .join("images")
         .join(format!("{name}-1.0.0.json"));
+    support::assert_takes_imgmanifest(&path);
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 

@@ -316,6 +316,23 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A manifest must keep the rules of imgmanifest, which imgadm and image servers hold it against.
+#[track_caller]
+pub fn assert_takes_imgmanifest(manifest: &Path) {
+    const SCRIPT: &str = "
+        const given = process.env.MIBE_IMGMANIFEST;
+        let rules;
+        try { rules = require(require.resolve('imgmanifest', {paths: [given]})); } catch (_) { rules = require(given); }
+        const wrong = rules.validateMinimalManifest(JSON.parse(require('fs').readFileSync(process.argv[1], 'utf8')));
+        console.log(JSON.stringify(wrong || null));";
+    assert!(
+        std::env::var_os("MIBE_IMGMANIFEST").is_some(),
+        "MIBE_IMGMANIFEST is not set: this test needs imgmanifest, which `cargo xtask test` installs"
+    );
+    let said = succeed(Command::new("node").args(["-e", SCRIPT]).arg(manifest));
+    assert_eq!(said.trim(), "null", "{}", manifest.display());
+}
+
 /// Names in a folder, sorted; none where there is no folder.
 pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)

@@ -163,6 +163,17 @@ struct Key<'a> {
     secret: bool,
 }
 
+impl Key<'_> {
+    fn demands(&self) -> &'static str {
+        match (self.required, self.secret) {
+            (true, true) => "required, secret",
+            (true, false) => "required",
+            (false, true) => "secret",
+            (false, false) => "",
+        }
+    }
+}
+
 /// The keys that the tags tell of: `customer_metadata_keys`, and `customer_metadata_type:KEY` and the like (deploy-zone,
 /// docs/metadata_tags.md).
 fn keys<'a>(tags: &'a Map<String, Value>, prefix: &str) -> Vec<Key<'a>> {
@@ -208,7 +219,7 @@ fn metadata(manifest: &Manifest) -> Markup {
                         td { code { (key.name) } }
                         td { (if key.kind.is_empty() { "text" } else { key.kind }) }
                         td { (key.description) }
-                        td { (if key.required { "required" } else { "" }) (if key.secret { " secret" } else { "" }) }
+                        td { (key.demands()) }
                     }
                 } }
             } }
