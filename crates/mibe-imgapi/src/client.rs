@@ -18,6 +18,9 @@ const PAGE: usize = 1000;
 /// Most images that a server is believed to have.
 const MOST: usize = 200_000;
 
+/// The owner of images that are nobody's (sdc-imgapi, lib/constants.js).
+pub(crate) const UNSET_OWNER: &str = "00000000-0000-0000-0000-000000000000";
+
 /// Most keys that a manifest may have beside those that there are.
 const UNKNOWN_KEYS: u32 = 16;
 

@@ -15,13 +15,6 @@ pub(super) fn reasons(manifest: &Manifest, target: &Target) -> (Vec<String>, Vec
     let mut hints = Vec::new();
     // What the servers' own rules (validatePublicManifest and validatePrivateManifest of imgmanifest) want beyond a manifest's
     // form; an import has the rest made by the server.
-    if manifest.owner.is_none() {
-        reasons.push("its manifest has no owner".to_owned());
-        hints.push(
-            "put owneruuid into the build repository's manifest, or image.owner into mibe.toml"
-                .to_owned(),
-        );
-    }
     if manifest.kind == ImageType::Zvol {
         let fields = [
             ("nic_driver", manifest.nic_driver.is_some()),

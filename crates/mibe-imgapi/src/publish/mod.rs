@@ -19,7 +19,7 @@ use mibe_image::open::{Image, Libraries};
 use mibe_image::progress::{Event, Progress};
 use mibe_image::verify::verify;
 
-use crate::client::Client;
+use crate::client::{Client, UNSET_OWNER};
 use crate::error::Error;
 use crate::pull::title;
 use crate::servers::ServerType;
@@ -252,6 +252,8 @@ fn ready(image: &Image, last: bool, target: &Target, wishes: &Wishes) -> Result<
             file.size
         )));
     }
+    // A datacentre gives it to its admin, a server without accounts leaves it so.
+    manifest.owner.get_or_insert_with(|| UNSET_OWNER.to_owned());
     if last && let Some(public) = wishes.public {
         manifest.public = Some(public);
     }

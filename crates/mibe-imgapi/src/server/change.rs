@@ -18,11 +18,10 @@ use mibe_image::open::Image;
 use serde_json::{Map, Value, json};
 use sha1::{Digest as _, Sha1};
 
-use super::index::{
-    CHANNELS, Entry, ICONS, PENDING, PENDING_MANIFEST, UNSET_OWNER, icon_path, waiting,
-};
+use super::index::{CHANNELS, Entry, ICONS, PENDING, PENDING_MANIFEST, icon_path, waiting};
 use super::refusal::Refusal;
 use super::store::{Store, lock};
+use crate::client::UNSET_OWNER;
 
 /// Largest icon, in bytes (sdc-imgapi, lib/constants.js).
 pub const ICON: usize = 128 << 10;

@@ -14,10 +14,9 @@ use mibe_image::open::Image;
 use serde_json::Value;
 use sha1::{Digest as _, Sha1};
 
+use crate::client::UNSET_OWNER;
 use crate::filter;
 
-/// The owner of images on servers that know no accounts (sdc-imgapi, lib/constants.js).
-pub const UNSET_OWNER: &str = "00000000-0000-0000-0000-000000000000";
 /// Where images wait for their file and for being activated.
 pub const PENDING: &str = ".pending";
 /// The file, beside those that wait, of the channels by image: manifests of images at rest have none.

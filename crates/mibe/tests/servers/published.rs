@@ -222,11 +222,20 @@ fn what_a_server_would_not_take_is_told_before_a_byte_travels() {
     fs::write(&at, &good[..good.len() - 1]).unwrap();
     refused(&["web@1"], "bytes, and its manifest says");
     fs::write(&at, &good).unwrap();
-    let manifest = world.home().join("images/web-1.json");
-    let mut bare: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
-    bare.as_object_mut().unwrap().remove("owner");
-    fs::write(&manifest, bare.to_string()).unwrap();
-    refused(&["web@1"], "no owner");
+}
+
+#[test]
+fn an_image_of_nobody_is_published_as_such() {
+    let world = World::new(Who::Root);
+    pair(&world);
+    let serving = Serving::start(&world, "served", &[]);
+    let publish = ["publish", "web@1", "--to", &serving.url];
+    world.mibe(&publish).expect(0);
+    world.mibe(&publish).expect(0);
+    assert_eq!(
+        serving.json("/images")[0]["owner"],
+        "00000000-0000-0000-0000-000000000000"
+    );
 }
 
 #[test]
