@@ -54,6 +54,7 @@ const PARTS: &[Part] = &[
     Part { package: "git", sign: Sign::Program("git"), why: "clones and serves the repositories of the tests" },
     Part { package: "openssh-server", sign: Sign::File("/usr/sbin/sshd"), why: "the host that commands are run on through ssh" },
     Part { package: "openssh-client", sign: Sign::Program("ssh"), why: "reaches that host" },
+    Part { package: "openssl", sign: Sign::Program("openssl"), why: "certificates for the server's TLS, and the second opinion on it" },
     Part { package: "nginx-light", sign: Sign::Program("nginx"), why: "serves published folders, and is the rival of the server's benchmark" },
     Part { package: "chromium", sign: Sign::Program("chromium"), why: "looks at the server's pages as people do" },
     Part { package: "tar", sign: Sign::Program("tar"), why: "makes and reads archives of every kind" },

@@ -17,6 +17,14 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The server's certificate is not one that is trusted here.
+    #[error("{url}: {reason}")]
+    Untrusted {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The server answers with an error.
     #[error("{url}: {reply}")]
     Refused {
@@ -134,6 +142,9 @@ impl Error {
             Self::Unreachable { .. } => texts(&[
                 "run it again: what came already is kept, and goes on where it ended",
                 "see that the URL is right (`mibe server list`) and that a proxy, if one is needed, is in https_proxy",
+            ]),
+            Self::Untrusted { .. } => texts(&[
+                "for a server of a site with an authority of its own: SSL_CERT_FILE names a file of the certificates (PEM) that are trusted instead of this machine's",
             ]),
             Self::Refused { reply, .. } => match reply.status {
                 401 => texts(&[

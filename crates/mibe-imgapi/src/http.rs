@@ -147,9 +147,19 @@ impl Http {
             .timeout_per_write(Some(patience.silence))
             .max_redirects(5)
             .max_redirects_will_error(true);
+        let base = checked_url(url)?;
+        // Reading the authorities' certificates takes a while.
+        let is_plain = base
+            .get(..5)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
+        let config = if is_plain {
+            config
+        } else {
+            config.tls_config(crate::roots::tls()?)
+        };
         Ok(Self {
             agent: config.build().new_agent(),
-            base: checked_url(url)?,
+            base,
             credentials,
             patience,
             cancel,
@@ -424,6 +434,13 @@ impl Http {
                 url: url.to_owned(),
                 what: "the headers of the answer are too long".to_owned(),
             }),
+            // rustls says so within an error of input and output.
+            other if other.to_string().contains("invalid peer certificate") => {
+                Failure::Final(Error::Untrusted {
+                    url: url.to_owned(),
+                    reason: other.to_string().replace("io: ", ""),
+                })
+            }
             other => self.unreachable(url, other.to_string()),
         }
     }

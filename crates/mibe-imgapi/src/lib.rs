@@ -11,6 +11,7 @@ pub mod filter;
 pub mod http;
 pub mod publish;
 pub mod pull;
+mod roots;
 pub mod server;
 pub mod servers;
 pub mod signature;

@@ -283,7 +283,12 @@ fn most_connections() -> usize {
 
 fn acceptor(certificates: &Utf8Path, key: &Utf8Path) -> Result<TlsAcceptor, Error> {
     let bad = |path: &Utf8Path, error: &dyn std::fmt::Display| {
-        Error::Credentials(format!("can't use {path} for TLS: {error}"))
+        Error::usage(
+            format!("can't use {path} for TLS: {error}"),
+            &[
+                "--tls-cert is a file of certificates in PEM, the server's own first, --tls-key the private key of that one",
+            ],
+        )
     };
     let chain: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(certificates).and_then(Iterator::collect);

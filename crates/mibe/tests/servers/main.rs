@@ -17,6 +17,7 @@ mod published;
 mod pulled;
 mod scripted;
 mod security;
+mod served;
 mod serving;
 #[path = "../support/mod.rs"]
 mod support;
