@@ -15,5 +15,6 @@ mod roots;
 pub mod server;
 pub mod servers;
 pub mod signature;
+mod whole;
 
 pub use error::{Error, Reply};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::whole;
 
 /// Largest file of servers, in bytes.
 const SIZE: u64 = 1 << 20;
@@ -237,14 +237,7 @@ impl Servers {
         let mut text = serde_json::to_string_pretty(&self.own)
             .map_err(|error| failed()(io::Error::other(error)))?;
         text.push('\n');
-        let mut file = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o600))
-            .tempfile_in(folder)
-            .map_err(failed())?;
-        file.write_all(text.as_bytes()).map_err(failed())?;
-        file.as_file().sync_all().map_err(failed())?;
-        file.persist(path).map_err(|error| failed()(error.error))?;
-        Ok(())
+        whole::write(path, text.as_bytes(), 0o600).map_err(failed())
     }
 }
 

@@ -5,8 +5,7 @@
 //! not follow; the folder's README.txt says how some are told.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::arrival::Arrival;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 use super::{Icon, Outcome, Ready, STEP, same};
 use crate::error::Error;
 use crate::http::Cancel;
+use crate::whole;
 
 /// Largest list that is read, in bytes.
 const LIST: u64 = 256 << 20;
@@ -207,18 +207,7 @@ impl Directory {
     }
 }
 
-/// Writes a file whole or not at all, for all to read.
+/// Writes a file for all to read.
 fn write(path: &Utf8Path, bytes: &[u8]) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(Utf8Path::new("."));
-    let written = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".part-")
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(Error::io("write", path))
+    whole::write(path, bytes, 0o644).map_err(Error::io("write", path))
 }

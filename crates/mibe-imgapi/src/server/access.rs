@@ -36,6 +36,8 @@ const MOST_REMEMBERED: usize = 1000;
 const SIZE: u64 = 16 << 20;
 /// Cost of the hash that an unknown name is held against, which is what htpasswd's users often have.
 const NOBODY: u32 = 8;
+/// Passwords that wait to be looked at, at most.
+const WAITING: usize = 64;
 /// Smallest RSA key that is taken, in bits.
 const BITS: usize = 1024;
 
@@ -46,7 +48,7 @@ pub enum Access {
     /// Programs on this machine.
     Local,
     /// Those in a file.
-    Users(Users),
+    Users(Box<Users>),
 }
 
 /// Who asks.
@@ -73,6 +75,7 @@ pub struct Users {
     /// With the time of the file that it was read from.
     read: Mutex<(Option<SystemTime>, ByName)>,
     hashing: Semaphore,
+    waiting: Semaphore,
     /// Digests of names and passwords that were right.
     right: Mutex<HashMap<[u8; 32], Instant>>,
     salt: [u8; 16],
@@ -108,6 +111,7 @@ impl Users {
             read: Mutex::new((modified, Arc::new(known))),
             // A hash takes a core for a while, by design.
             hashing: Semaphore::new(2),
+            waiting: Semaphore::new(WAITING),
             right: Mutex::default(),
             salt: *uuid::Uuid::new_v4().as_bytes(),
         })
@@ -146,6 +150,14 @@ impl Users {
         {
             return Ok(Who::User(name.to_owned()));
         }
+        // Those who guess must not keep those who know waiting for ever.
+        let _place = self.waiting.try_acquire().map_err(|_| {
+            Refusal::new(
+                503,
+                "ServiceUnavailable",
+                "too many passwords are being looked at",
+            )
+        })?;
         let _turn = self.hashing.acquire().await.map_err(|_| no())?;
         let password = password.to_owned();
         // Who is not known takes about as long as who is.

@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::{Arc, MutexGuard};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use md5::Md5;
 use mibe_image::arrival::place;
 use mibe_image::file::{Packing, hex};
@@ -22,6 +22,7 @@ use super::index::{CHANNELS, Entry, ICONS, PENDING, PENDING_MANIFEST, icon_path,
 use super::refusal::Refusal;
 use super::store::{Store, lock};
 use crate::client::UNSET_OWNER;
+use crate::whole;
 
 /// Largest icon, in bytes (sdc-imgapi, lib/constants.js).
 pub const ICON: usize = 128 << 10;
@@ -435,7 +436,7 @@ impl Store {
                 .flatten();
             for file in files {
                 let name = file.file_name();
-                if name.starts_with(".upload-") || name.starts_with(".part-") {
+                if name.starts_with(".upload-") || name.starts_with(whole::PREFIX) {
                     let _ = fs::remove_file(file.path());
                 }
             }
@@ -663,17 +664,9 @@ fn write_manifest(path: &Utf8Path, manifest: &Manifest) -> io::Result<()> {
     write(path, text.as_bytes())
 }
 
-/// Writes a file whole or not at all, for all to read, and has it on the disk.
+/// Writes a file for all to read.
 fn write(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    let folder: Utf8PathBuf = path.parent().unwrap_or(Utf8Path::new(".")).to_owned();
-    let mut file = tempfile::Builder::new()
-        .prefix(".part-")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(&folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(&folder)?.sync_all()
+    whole::write(path, bytes, 0o644)
 }
 
 fn remove(path: &Utf8Path) -> io::Result<()> {

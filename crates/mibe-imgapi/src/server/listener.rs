@@ -135,6 +135,8 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         busy: Arc::clone(&busy),
         patience: limits.silence,
         deadline: Box::pin(tokio::time::sleep(limits.silence)),
+        slowest: limits.slowest,
+        taking: None,
     };
     let service =
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -185,6 +187,10 @@ struct Patient<S> {
     busy: Arc<AtomicUsize>,
     patience: Duration,
     deadline: Pin<Box<Sleep>>,
+    /// Bytes per second that a client must take on average, where it is it that is waited for.
+    slowest: u64,
+    /// Since when a client has been taking an answer, and how much it took.
+    taking: Option<(Instant, u64)>,
 }
 
 impl<S> Patient<S> {
@@ -206,6 +212,29 @@ impl<S> Patient<S> {
         Poll::Pending
     }
 
+    /// The same for what goes out: a byte now and then keeps no connection for ever.
+    fn sent(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let now = Instant::now();
+        match (&polled, &mut self.taking) {
+            (Poll::Pending, None) => self.taking = Some((now, 0)),
+            (Poll::Ready(Ok(count)), Some((_, taken))) => *taken += *count as u64,
+            _ => {}
+        }
+        if let Some((since, taken)) = self.taking
+            && now - since > self.patience
+        {
+            if taken < self.slowest.saturating_mul(self.patience.as_secs()) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.taking = Some((now, 0));
+        }
+        self.check(context, polled)
+    }
+
     fn again(&mut self) {
         let deadline = Instant::now() + self.patience;
         self.deadline.as_mut().reset(deadline);
@@ -218,7 +247,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            // Another request.
+            self.taking = None;
+        }
         self.check(context, polled)
     }
 }
@@ -230,7 +264,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.check(context, polled)
+        self.sent(context, polled)
     }
 
     fn poll_write_vectored(
@@ -239,7 +273,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.check(context, polled)
+        self.sent(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -92,7 +92,7 @@ pub struct Limits {
     pub head: Duration,
     /// In which something must come or go while a request is under way.
     pub silence: Duration,
-    /// Bytes per second that an upload must have on average.
+    /// Bytes per second that an upload must have on average, and that a client must take of an answer.
     pub slowest: u64,
     /// How long running requests may go on once the server is to end.
     pub grace: Duration,
@@ -179,7 +179,7 @@ impl Server {
         let access = match &settings.writers {
             Writers::Nobody => Access::Nobody,
             Writers::Local => Access::Local,
-            Writers::Users(path) => Access::Users(Users::read(path)?),
+            Writers::Users(path) => Access::Users(Box::new(Users::read(path)?)),
         };
         let tls = match &settings.tls {
             Some((certificates, key)) => Some(acceptor(certificates, key)?),

@@ -218,6 +218,9 @@ pub struct Serve {
     /// How long running transfers may go on after SIGTERM or Ctrl-C, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
+    /// How long a client may stall in the middle of a transfer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
     /// Do not tell of each request
     #[arg(long)]
     pub quiet: bool,

@@ -41,6 +41,7 @@ pub fn run(arguments: &Serve) -> Result<(), CommandError> {
     let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
     let limits = Limits {
         grace: Duration::from_secs(arguments.grace),
+        silence: Duration::from_secs(arguments.timeout),
         ..Limits::default()
     };
     let settings = Settings {

@@ -330,8 +330,35 @@ fn an_image_can_wait_and_be_private() {
         .expect(200)
         .json();
     assert_eq!(own[0]["public"], false);
+    // Nor of what it holds by way of what stands on it.
+    publish_on_top(&world, &serving);
+    let target = format!("/i/{}", uuid(2));
+    serving.ask("GET", &target, &[]).expect(200);
+    for page in ["files", "difference"] {
+        let text = serving
+            .ask("GET", &format!("{target}/{page}"), &[])
+            .expect(200)
+            .text();
+        assert!(text.contains("not for everyone"), "{text}");
+    }
     // Their words are neither in what is said nor in the log.
     assert!(!serving.log().contains("cret"));
+}
+
+/// The second image, for everyone, upon the first, which is not.
+fn publish_on_top(world: &World, serving: &Serving) {
+    world
+        .mibe(&[
+            "publish",
+            "web@2",
+            "--to",
+            &serving.url,
+            "--user",
+            "ann",
+            "--password-file",
+            "password",
+        ])
+        .expect(0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The pages of what is in an image.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, RawQuery, State as Shared};
@@ -31,6 +32,9 @@ pub async fn files(
         Err(refusal) => return refused("../../", &refusal),
     };
     let query = Query::new(query.as_deref());
+    if stands_on_hidden(&app, &entry, &who).await {
+        return hidden(&entry, "Files");
+    }
     match app.facts.ask(&entry, Of::Files) {
         Fact::Files(files) => {
             let path = query.get("path").unwrap_or("/");
@@ -54,10 +58,37 @@ pub async fn difference(
         let text = html! { p { "It is a full image, which is built upon nothing." } };
         return whole(&entry, "Difference", &text);
     }
+    if stands_on_hidden(&app, &entry, &who).await {
+        return hidden(&entry, "Difference");
+    }
     match app.facts.ask(&entry, Of::Difference) {
         Fact::Difference(diff) => whole(&entry, "Difference", &compared(&diff)),
         other => not_yet(&entry, "Difference", &other),
     }
+}
+
+/// Whether an image stands on one that is here, and not for who asks: what is in the one tells of the other.
+async fn stands_on_hidden(app: &App, entry: &Entry, who: &Who) -> bool {
+    let index = app.store.index().await;
+    let mut seen = BTreeSet::new();
+    let mut next = entry.manifest.origin.as_deref();
+    while let Some(uuid) = next
+        && seen.insert(uuid)
+    {
+        let Some(origin) = index.get(uuid) else {
+            return false;
+        };
+        if !who.is_trusted() && !origin.is_for_all() {
+            return true;
+        }
+        next = origin.manifest.origin.as_deref();
+    }
+    false
+}
+
+fn hidden(entry: &Entry, what: &str) -> Response {
+    let text = html! { p { "It stands on an image that is not for everyone." } };
+    whole(entry, what, &text)
 }
 
 fn heading(entry: &Entry, what: &str) -> Markup {
