@@ -378,7 +378,10 @@ fn mistakes_are_explained() {
     let home = world.home();
     let cache = home.join(".cache/mibe/images");
     let cache = cache.display();
-    let (full, incremental) = (stream("v5xd-full"), stream("v5xd-incr"));
+    let (full, incremental) = (stream("v5xd-full"), "alone/incr.zfs.xz".to_owned());
+    // Where its origin is not beside it.
+    fs::create_dir(home.join("alone")).unwrap();
+    fs::copy(stream("v5xd-incr"), home.join(&incremental)).unwrap();
     let other = stream("v3-full");
     let volume = stream("z8-full");
     fs::write(home.join("empty"), "").unwrap();
@@ -403,7 +406,7 @@ fn mistakes_are_explained() {
     let no_origin = format!(
         "error: {incremental} needs its origin, the image whose snapshot has guid 8046594025718508889, which is nowhere\n\
          \x20 hint: get it from where the image comes from\n\
-         \x20 hint: then give it with --origin FILE, or put its manifest and its file into images or {cache}\n"
+         \x20 hint: then give it with --origin FILE, or put its manifest and its file into images or {cache} or alone\n"
     );
     let no_files = format!(
         "error: {volume}: offset 312, record 1: the stream is not of a file system, so there are no files in it\n"
