@@ -182,6 +182,9 @@ impl Error {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 texts(&["something else listens there: --listen takes another address or port"])
             }
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                texts(&["ports below 1024 are for root: --listen takes another port"])
+            }
             Self::Listen { .. } | Self::Io { .. } | Self::Cancelled => Vec::new(),
         }
     }

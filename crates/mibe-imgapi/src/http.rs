@@ -99,6 +99,8 @@ pub struct Http {
 pub(crate) enum Failure {
     /// Another try may go better; after so long, where the server says so.
     Passing(Error, Option<Duration>),
+    /// Nobody is there, which more than one further try seldom changes.
+    Absent(Error),
     /// The answer is final.
     Final(Error),
 }
@@ -382,12 +384,22 @@ impl Http {
     ) -> Result<T, Error> {
         let mut pause = self.patience.pause;
         let mut tried = 1;
+        let mut was_there = false;
         loop {
             match attempt(self) {
                 Ok(value) => return Ok(value),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(error, after)) => {
-                    if tried >= self.patience.tries {
+                Err(failure) => {
+                    let (error, after, tries) = match failure {
+                        Failure::Passing(error, after) => {
+                            was_there = true;
+                            (error, after, self.patience.tries)
+                        }
+                        // One that was there may be starting anew.
+                        Failure::Absent(error) if was_there => (error, None, self.patience.tries),
+                        Failure::Absent(error) => (error, None, self.patience.tries.min(2)),
+                        Failure::Final(error) => return Err(error),
+                    };
+                    if tried >= tries {
                         return Err(match error {
                             Error::Unreachable { url, reason } => Error::Unreachable {
                                 url,
@@ -441,7 +453,22 @@ impl Http {
                     reason: other.to_string().replace("io: ", ""),
                 })
             }
-            other => self.unreachable(url, other.to_string()),
+            other => {
+                let is_absent = match other {
+                    ureq::Error::HostNotFound => true,
+                    ureq::Error::Io(error) => {
+                        error.kind() == io::ErrorKind::ConnectionRefused
+                            || error.to_string().contains("failed to lookup address")
+                    }
+                    _ => false,
+                };
+                let reason = other.to_string();
+                let reason = reason.strip_prefix("io: ").unwrap_or(&reason).to_owned();
+                match self.unreachable(url, reason) {
+                    Failure::Passing(error, _) if is_absent => Failure::Absent(error),
+                    failure => failure,
+                }
+            }
         }
     }
 }
@@ -449,7 +476,7 @@ impl Http {
 impl Failure {
     pub(crate) fn error(self) -> Error {
         match self {
-            Self::Passing(error, _) | Self::Final(error) => error,
+            Self::Passing(error, _) | Self::Absent(error) | Self::Final(error) => error,
         }
     }
 }

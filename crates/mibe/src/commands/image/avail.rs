@@ -26,7 +26,10 @@ pub fn run(arguments: &ImageAvail) -> Result<(), CommandError> {
             Err(error) => {
                 // The others may answer all the same.
                 let so_far = failed.take().unwrap_or_else(|| {
-                    CommandError::new(Kind::Failed, "not all servers could be asked")
+                    CommandError::new(Kind::Failed, "not all servers could be asked").hint(
+                        "--server NAME asks that one alone; `mibe server list` shows them"
+                            .to_owned(),
+                    )
                 });
                 failed = Some(so_far.cause(format!("{}: {error}", client.name())));
                 continue;
