@@ -62,6 +62,8 @@ pub struct Store {
     index: RwLock<Arc<Index>>,
     looked: Mutex<Instant>,
     reading: tokio::sync::Mutex<()>,
+    /// Held while the folder is read and what was read is put in place: who began earlier must not end later.
+    scanning: Mutex<()>,
     /// Held while something is changed; the locked file says that no other process changes anything.
     pub(super) changing: Mutex<Option<std::fs::File>>,
     log: Log,
@@ -80,6 +82,7 @@ impl Store {
             index: RwLock::default(),
             looked: Mutex::new(Instant::now()),
             reading: tokio::sync::Mutex::default(),
+            scanning: Mutex::default(),
             changing: Mutex::default(),
             log,
         };
@@ -120,6 +123,7 @@ impl Store {
 
     /// Reads the folder.
     pub(super) fn read(&self) -> std::io::Result<()> {
+        let _scanning = lock(&self.scanning);
         let before = self.current();
         let channel = self.channels.first().map(|channel| &*channel.name);
         let index = Index::read(&self.folder, &before, channel)?;

@@ -469,3 +469,33 @@ fn servers_have_names() {
         .expect(2)
         .says("there is no server");
 }
+
+/// A full disk ends a pull with a word of it; nothing has its name, and what came is there for the next try.
+#[test]
+fn a_full_disk_is_told() {
+    let world = World::new(Who::Root);
+    let tree = tree(&[("root/noise", &noise(400_000))]);
+    make(&world.home().join("served"), 1, "1", tree.path());
+    let serving = Serving::start(&world, "served", &[]);
+    let small = world.home().join("small");
+    fs::create_dir(&small).unwrap();
+    succeed(
+        std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"])
+            .arg(&small),
+    );
+    let pull = [
+        "image",
+        "pull",
+        "web@1",
+        "--server",
+        &serving.url,
+        "--into",
+        "small",
+    ];
+    let ran = world.mibe(&pull);
+    let left = names(&small);
+    succeed(std::process::Command::new("umount").arg("-l").arg(&small));
+    ran.expect(1).says("No space left");
+    assert_eq!(left, [format!(".{}.part", uuid(1))]);
+}
