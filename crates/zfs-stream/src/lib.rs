@@ -6,6 +6,8 @@
 //! OpenZFS receives: blocks of at most 128 KiB, 512-byte dnodes, nothing compressed or embedded,
 //! no feature but spill blocks.
 //!
+//! [`write_volume`] turns any [`Disk`] into a full stream of a volume.
+//!
 //! [`read::Snapshot`] reads a full stream and the incremental ones that follow it, whoever sent them, as one;
 //! [`read::Filesystem`] and [`read::Volume`] say what is in it, [`flatten`] makes one full stream of it, and [`write_incremental`] a stream of
 //! what changes it to another tree.
@@ -24,6 +26,7 @@ mod write;
 pub use dir_tree::DirTree;
 pub use tree::{DataRange, Device, DirEntry, Identity, Kind, LeftOut, Metadata, Tree};
 pub use write::{
-    BaseSnapshot, FilesystemOptions, FlattenError, Flattened, IncrementalSummary, Progress,
-    Summary, WriteError, flatten, write_filesystem, write_filesystem_threaded, write_incremental,
+    BaseSnapshot, Disk, FlattenError, Flattened, IncrementalSummary, Progress, StreamOptions,
+    Summary, VolumeSummary, WriteError, flatten, write_filesystem, write_filesystem_threaded,
+    write_incremental, write_volume,
 };

@@ -11,8 +11,8 @@ use mibe_sandbox::{Kind, Root};
 use sha2::{Digest as _, Sha256};
 
 use zfs_stream::{
-    BaseSnapshot, DataRange, Device, DirEntry, FilesystemOptions, Identity, Metadata, Tree,
-    WriteError, write_filesystem_threaded, write_incremental,
+    BaseSnapshot, DataRange, Device, DirEntry, Identity, Metadata, StreamOptions, Tree, WriteError,
+    write_filesystem_threaded, write_incremental,
 };
 
 use crate::base_image::ChainFiles;
@@ -230,7 +230,7 @@ pub fn capture(
     let digest: [u8; 32] = digest.hash.finalize().into();
     // Zero means "no snapshot" in a stream.
     let guid = u64::from_le_bytes(std::array::from_fn(|index| digest[index])).max(1);
-    let settings = FilesystemOptions {
+    let settings = StreamOptions {
         to_name: options.snapshot.clone(),
         to_guid: guid,
         creation_time: options.epoch.max(0) as u64,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use mibe_image::manifest::{FileCompression, ImageFile, ImageType, Manifest, Os};
-use zfs_stream::{DirTree, FilesystemOptions, write_filesystem};
+use zfs_stream::{DirTree, StreamOptions, write_filesystem};
 
 /// Program, options, and what its files are called.
 pub const COMPRESSORS: &[(&str, &[&str], &str)] = &[
@@ -85,7 +85,7 @@ pub fn stream(to_guid: u64) -> Vec<u8> {
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
     }
     let mut tree = DirTree::new(root.path().as_std_path()).unwrap();
-    let options = FilesystemOptions {
+    let options = StreamOptions {
         to_name: format!("zones/{to_guid}@final"),
         to_guid,
         creation_time: 1_600_000_000,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use zfs_stream::{DirTree, FilesystemOptions, write_filesystem};
+use zfs_stream::{DirTree, StreamOptions, write_filesystem};
 
 use crate::support::{self, World, succeed};
 
@@ -147,7 +147,7 @@ impl FakeHost {
                 .arg(source.join("tree")),
         );
         let guid = u64::from_str_radix(&uuid[uuid.len() - 12..], 16).unwrap() + 0x7000;
-        let options = FilesystemOptions {
+        let options = StreamOptions {
             to_name: format!("zones/{uuid}@final"),
             to_guid: guid,
             creation_time: 1_600_000_000,

@@ -13,7 +13,7 @@ use mibe_image::file::{Compression, ImageWriter};
 use mibe_image::library::{ImagePaths, publish};
 use mibe_image::manifest::{ImageFile, ImageType, Manifest, Os};
 use zfs_stream::read::{Filesystem, NoContents, Snapshot};
-use zfs_stream::{BaseSnapshot, DirTree, FilesystemOptions, write_filesystem, write_incremental};
+use zfs_stream::{BaseSnapshot, DirTree, StreamOptions, write_filesystem, write_incremental};
 
 use crate::support::{World, succeed};
 
@@ -148,13 +148,13 @@ fn made(
     images: &Path,
     number: u64,
     version: &str,
-    write: impl FnOnce(&FilesystemOptions, &mut ImageWriter) -> Option<String>,
+    write: impl FnOnce(&StreamOptions, &mut ImageWriter) -> Option<String>,
 ) -> Made {
     fs::create_dir_all(images).unwrap();
     let folder = Utf8Path::from_path(images).unwrap();
     let paths = ImagePaths::new(folder, "web", version, Compression::Gzip);
     let mut out = ImageWriter::create(&paths, "test").unwrap();
-    let options = FilesystemOptions {
+    let options = StreamOptions {
         to_name: format!("zones/web@{version}"),
         to_guid: number,
         creation_time: 1_600_000_000,

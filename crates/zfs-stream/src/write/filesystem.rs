@@ -19,7 +19,7 @@ use super::survey::Survey;
 use super::system::{self, ROOT};
 use super::zap::{Collision, Entry, Source, Zap};
 use super::znode::{Attributes, Znodes};
-use super::{At as _, FilesystemOptions, Progress, Summary, WriteError};
+use super::{At as _, Progress, StreamOptions, Summary, WriteError};
 use crate::format::record::{
     Begin, FLAG_FREERECORDS, FLAG_SPILL_BLOCK, MAGIC, OBJSET_FILESYSTEM, VERSION_SA_SPILL,
 };
@@ -108,7 +108,7 @@ impl<'a, T: Tree, O: Output> Filesystem<'a, T, O> {
         tree: &'a mut T,
         output: O,
         records: Records,
-        options: &FilesystemOptions,
+        options: &StreamOptions,
         survey: Survey,
         report: &'a mut dyn FnMut(Progress),
     ) -> Result<Self, WriteError> {

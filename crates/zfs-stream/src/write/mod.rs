@@ -10,6 +10,7 @@ mod output;
 mod records;
 mod survey;
 mod system;
+mod volume;
 mod zap;
 mod znode;
 
@@ -25,6 +26,7 @@ pub use self::flatten::{FlattenError, Flattened, flatten};
 pub use self::incremental::{BaseSnapshot, IncrementalSummary, write_incremental};
 use self::output::{Records, Remote, Sealer};
 use self::survey::Survey;
+pub use self::volume::{Disk, VolumeSummary, write_volume};
 use crate::format::record::MAX_TO_NAME;
 use crate::tree::{LeftOut, Tree};
 
@@ -39,7 +41,7 @@ const SPARE_BATCHES: usize = 3;
 
 /// What a stream says of itself.
 #[derive(Debug, Clone)]
-pub struct FilesystemOptions {
+pub struct StreamOptions {
     /// `pool/dataset@snapshot`, at most 255 bytes. Receivers look at the part after `@` only.
     pub to_name: String,
     /// Guid of the snapshot; not 0. Derive it from what the stream is made from to have the same stream
@@ -163,7 +165,7 @@ impl<T> At<T> for io::Result<T> {
 pub fn write_filesystem<T: Tree, W: io::Write>(
     tree: &mut T,
     out: W,
-    options: &FilesystemOptions,
+    options: &StreamOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, WriteError> {
     check(options)?;
@@ -185,7 +187,7 @@ pub fn write_filesystem<T: Tree, W: io::Write>(
 pub fn write_filesystem_threaded<T: Tree, W: io::Write + Send>(
     tree: &mut T,
     out: W,
-    options: &FilesystemOptions,
+    options: &StreamOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, WriteError> {
     check(options)?;
@@ -220,7 +222,7 @@ pub fn write_filesystem_threaded<T: Tree, W: io::Write + Send>(
     })
 }
 
-fn check(options: &FilesystemOptions) -> Result<(), WriteError> {
+fn check(options: &StreamOptions) -> Result<(), WriteError> {
     if options.to_name.len() > MAX_TO_NAME {
         return Err(WriteError::Options(
             "the snapshot's name has more than 255 bytes",

@@ -110,6 +110,19 @@ impl Source for Table {
     }
 }
 
+/// Writes a table of numbers.
+pub(super) fn write_numbers<O: Output>(
+    out: &mut RecordWriter<O>,
+    object: u64,
+    object_type: ObjectType,
+    numbers: &[(&str, u64)],
+) -> Result<(), WriteError> {
+    let entries = numbers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), 8, value.to_be_bytes().to_vec()));
+    table(out, object, object_type, entries.collect(), false)
+}
+
 fn table<O: Output>(
     out: &mut RecordWriter<O>,
     number: u64,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use zfs_stream::{DirTree, FilesystemOptions, write_filesystem};
+use zfs_stream::{DirTree, StreamOptions, write_filesystem};
 
 use super::targets::{read, records, reseal};
 
@@ -15,7 +15,7 @@ fn stream() -> Vec<u8> {
     fs::write(at("plain"), b"plain text").unwrap();
     std::os::unix::fs::symlink("plain", at("link")).unwrap();
     let mut out = Vec::new();
-    let options = FilesystemOptions {
+    let options = StreamOptions {
         to_name: "evil/tree@final".to_owned(),
         to_guid: 99,
         creation_time: 0,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use zfs_stream::{DirTree, FilesystemOptions, Kind, WriteError, write_filesystem};
+use zfs_stream::{DirTree, Kind, StreamOptions, WriteError, write_filesystem};
 
 use crate::support::{Content, Fault, MemTree, options};
 
@@ -140,7 +140,7 @@ fn useless_options() {
         ("zones/x@final", 0),
         (&"x@".repeat(200), 1),
     ] {
-        let options = FilesystemOptions {
+        let options = StreamOptions {
             to_name: to_name.to_owned(),
             to_guid,
             creation_time: 0,

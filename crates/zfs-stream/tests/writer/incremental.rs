@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use zfs_stream::read::{Filesystem, NoContents, Snapshot};
 use zfs_stream::{
-    BaseSnapshot, FilesystemOptions, IncrementalSummary, Kind, flatten, write_incremental,
+    BaseSnapshot, IncrementalSummary, Kind, StreamOptions, flatten, write_incremental,
 };
 
 use crate::properties;
@@ -21,7 +21,7 @@ fn incremental(
     let mut first = Snapshot::open(base.iter().copied()).unwrap();
     let files = Filesystem::read(&mut first, &mut NoContents).unwrap();
     let mut stream = Vec::new();
-    let options = FilesystemOptions {
+    let options = StreamOptions {
         to_guid: 0xfeed_f00d + base.len() as u64,
         ..options()
     };

@@ -15,3 +15,4 @@ mod kinds;
 mod properties;
 mod support;
 mod threaded;
+mod volumes;

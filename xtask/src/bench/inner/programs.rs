@@ -8,7 +8,7 @@ use std::path::Path;
 use camino::Utf8Path;
 use mibe_image::file::{Compression, ImageWriter};
 use mibe_image::library::ImagePaths;
-use zfs_stream::{DirTree, FilesystemOptions, write_filesystem_threaded};
+use zfs_stream::{DirTree, StreamOptions, write_filesystem_threaded};
 
 use crate::failure::{Context, Failure};
 
@@ -55,7 +55,7 @@ pub fn capture(tree: &Path, file: &Path) -> Result<(), Failure> {
 }
 
 fn write(tree: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {
-    let options = FilesystemOptions {
+    let options = StreamOptions {
         to_name: "bench/tree@final".to_owned(),
         to_guid: 1,
         creation_time: 0,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use zfs_stream::read::{Filesystem, NoContents, Snapshot};
-use zfs_stream::{BaseSnapshot, DirTree, FilesystemOptions, write_filesystem, write_incremental};
+use zfs_stream::{BaseSnapshot, DirTree, StreamOptions, write_filesystem, write_incremental};
 
 use crate::state::{Host, State};
 use crate::{Done, Failure};
@@ -253,7 +253,7 @@ fn send(host: &Host, origin: Option<&str>, name: &str) -> Done {
         *found.snapshots.get(label).ok_or_else(|| absent(name))?
     };
     let mut tree = DirTree::new(&host.snapshot(name)).unwrap();
-    let options = FilesystemOptions {
+    let options = StreamOptions {
         to_name: name.to_owned(),
         to_guid: guid,
         creation_time: u64::try_from(crate::state::now() / 1000).unwrap(),

@@ -21,7 +21,7 @@ use super::output::{Records, Sealer};
 use super::records::RecordWriter;
 use super::zap::{Collision, Zap};
 use super::znode::Znodes;
-use super::{At as _, BATCH, FilesystemOptions, Progress, WriteError, check};
+use super::{At as _, BATCH, Progress, StreamOptions, WriteError, check};
 use crate::format::record::{
     Begin, FLAG_CLONE, FLAG_FREERECORDS, FLAG_SPILL_BLOCK, MAGIC, OBJSET_FILESYSTEM,
     VERSION_SA_SPILL,
@@ -74,7 +74,7 @@ pub fn write_incremental<T: Tree, R: Read, W: Write>(
     base: BaseSnapshot<'_, R>,
     tree: &mut T,
     out: W,
-    options: &FilesystemOptions,
+    options: &StreamOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<IncrementalSummary, WriteError> {
     check(options)?;

@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
-use zfs_stream::{FilesystemOptions, Kind, Tree, write_filesystem};
+use zfs_stream::{Kind, StreamOptions, Tree, write_filesystem};
 
 pub use memory::{Content, Fault, MemTree};
 pub use oracle::{Filesystem, receive};
 
 /// The options most tests use.
-pub fn options() -> FilesystemOptions {
-    FilesystemOptions {
+pub fn options() -> StreamOptions {
+    StreamOptions {
         to_name: "zones/image@final".to_owned(),
         to_guid: 0x0123_4567_89ab_cdef,
         creation_time: 1_700_000_000,
