@@ -16,6 +16,8 @@ pub struct Built {
     imgmanifest: PathBuf,
     /// MIBE_SERVER_PARTS: a directory with node_modules in it.
     servers: PathBuf,
+    /// MIBE_DS_IDENTIFY: a directory with a directory for each cloud-init.
+    identify: PathBuf,
 }
 
 /// The tests that hold without the feature `local`, which a SmartOS global zone builds without.
@@ -70,7 +72,8 @@ pub fn run(project: &Project, arguments: &[String]) -> Result<(), Failure> {
         .args(filters)
         .env("MIBE_ORACLE", built.oracle)
         .env("MIBE_IMGMANIFEST", built.imgmanifest)
-        .env("MIBE_SERVER_PARTS", built.servers);
+        .env("MIBE_SERVER_PARTS", built.servers)
+        .env("MIBE_DS_IDENTIFY", built.identify);
     if slow {
         command.env("MIBE_SLOW_TESTS", "1");
     }
@@ -93,10 +96,17 @@ pub fn prepare(project: &Project) -> Result<Built, Failure> {
         "servers",
         "Triton's image client and its like, by npm",
     )?;
+    let identify = make(
+        "cloud-init's ds-identify, out of Debian's packages",
+        &sources.join("parts/ds-identify"),
+        &project.target.join("parts/ds-identify"),
+        |source, into| project::run(Command::new("sh").arg(source.join("fetch.sh")).arg(into)),
+    )?;
     Ok(Built {
         oracle,
         imgmanifest,
         servers,
+        identify,
     })
 }
 

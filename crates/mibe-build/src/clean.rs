@@ -10,6 +10,7 @@ use mibe_host::Host;
 #[cfg(feature = "local")]
 use mibe_sandbox::{Agent, Sandbox};
 
+use crate::disk::WORKSHOP;
 use crate::error::BuildError;
 use crate::journal::{Entry, Journal, Record, ZoneEntry};
 use crate::paths::Paths;
@@ -224,7 +225,7 @@ fn hidden(path: &Path) -> bool {
 
 /// The files of the cache's folders.
 fn cached_files(cache: &Path) -> Vec<(PathBuf, fs::Metadata)> {
-    let mut files: Vec<_> = ["debs", "bases", "lists"]
+    let mut files: Vec<_> = ["debs", "bases", "lists", "disks"]
         .iter()
         .flat_map(|folder| names(&cache.join(folder)))
         .filter_map(|path| Some((path.clone(), fs::symlink_metadata(&path).ok()?)))
@@ -273,7 +274,17 @@ fn take_away(
         destroy::destroy(&host, zone, &record.entry.id, record.created, means.timeout)?;
         return record.strike().map(|()| true);
     }
-    sandbox(means, &record.entry.directory)?;
+    let directory = &record.entry.directory;
+    if record.entry.builder == WORKSHOP {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(BuildError::io("remove", directory)(error));
+            }
+            _ => {}
+        }
+    } else {
+        sandbox(means, directory)?;
+    }
     record.strike().map(|()| true)
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use mibe_disk::DiskError;
 use mibe_host::HostError;
 use mibe_recipe::Problem;
 
@@ -112,6 +113,9 @@ pub enum BuildError {
     #[cfg(feature = "local")]
     #[error(transparent)]
     Sandbox(#[from] mibe_sandbox::Error),
+    /// A disk could not be read, or not be made an image.
+    #[error(transparent)]
+    Disk(DiskError),
     /// The image's file or manifest could not be written.
     #[error(transparent)]
     Image(#[from] mibe_image::Error),
@@ -128,6 +132,16 @@ pub enum BuildError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<DiskError> for BuildError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Cancelled => Self::Cancelled,
+            DiskError::Image(error) => Self::Image(error),
+            error => Self::Disk(error),
+        }
+    }
 }
 
 impl BuildError {
@@ -171,8 +185,11 @@ impl BuildError {
     /// Who has to act.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Usage { .. } | Self::Spec(_) => Blame::Usage,
+            Self::Usage { .. } | Self::Spec(_) | Self::Disk(DiskError::Usage { .. }) => {
+                Blame::Usage
+            }
             Self::Host { .. }
+            | Self::Disk(DiskError::NoTool { .. })
             | Self::Remote(HostError::Start { .. } | HostError::Connect { .. }) => Blame::Host,
             _ => Blame::Build,
         }
@@ -197,6 +214,13 @@ impl BuildError {
                 vec![format!("see who may write to {}", path.display())]
             }
             Self::Image(error) => error.hints(),
+            Self::Disk(DiskError::Io { source, path, .. }) if full_disk(source) => {
+                vec![format!(
+                    "free some space on the file system of {}",
+                    path.display()
+                )]
+            }
+            Self::Disk(error) => error.hints(),
             Self::Remote(HostError::Connect { host, .. }) => {
                 vec![format!("see whether `ssh {host}` gets you there")]
             }

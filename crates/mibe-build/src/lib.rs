@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod build;
 pub mod capture;
 pub mod clean;
+pub mod disk;
 #[cfg(feature = "local")]
 pub mod doctor;
 mod error;

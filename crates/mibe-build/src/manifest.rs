@@ -18,11 +18,16 @@ const KERNEL_VERSION: &str = "5.10.0";
 const MIN_PLATFORM: &str = "20220407T001427Z";
 
 /// The owner that `imgadm create` writes: nobody in particular.
-const NO_OWNER: &str = "00000000-0000-0000-0000-000000000000";
+pub(crate) const NO_OWNER: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The image's name as a ZFS dataset takes it; receivers choose another.
 pub(crate) fn dataset_name(recipe: &Recipe) -> String {
-    format!("{}-{}", *recipe.name, *recipe.version)
+    dataset(&recipe.name, &recipe.version)
+}
+
+/// The same of a name and a version.
+pub(crate) fn dataset(name: &str, version: &str) -> String {
+    format!("{name}-{version}")
         .chars()
         .map(|character| match character {
             'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '_' | '-' => character,
@@ -157,6 +162,15 @@ pub(crate) fn manifest(
         });
         fields.insert("files".into(), vec![file].into());
     }
+    valid(manifest)
+}
+
+/// A manifest that keeps the rules of image manifests.
+///
+/// # Errors
+///
+/// It does not.
+pub(crate) fn valid(manifest: Value) -> Result<Manifest, BuildError> {
     let manifest: Manifest = serde_json::from_value(manifest)
         .map_err(|error| BuildError::Manifest(vec![error.to_string()]))?;
     let violations = manifest.validate();
@@ -262,11 +276,16 @@ fn object(value: &impl serde::Serialize) -> Result<Map<String, Value>, BuildErro
 /// The recipe's uuid, or one of all that the image holds and says: the same image has the same uuid wherever it was built,
 /// and another one another.
 fn uuid(recipe: &Recipe, captured: &Captured, fields: &Map<String, Value>) -> String {
-    if let Some(uuid) = &recipe.image_uuid {
-        return uuid.value.clone();
+    match &recipe.image_uuid {
+        Some(uuid) => uuid.value.clone(),
+        None => content_uuid(&captured.digest, fields),
     }
+}
+
+/// A uuid of what an image holds, by its digest, and says.
+pub(crate) fn content_uuid(digest: &str, fields: &Map<String, Value>) -> String {
     let mut hash = Sha256::new();
-    hash.update(&captured.digest);
+    hash.update(digest);
     for (key, value) in fields {
         let value = value.to_string();
         for part in [key, &value] {

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::InitHome(arguments) => commands::init_home::run(arguments),
         Command::Repos(command) => commands::repos::run(command),
         Command::Image(command) => commands::image::run(command),
+        Command::Disk(command) => commands::disk::run(command),
         #[cfg(feature = "servers")]
         Command::Publish(arguments) => commands::publish::run(arguments),
         #[cfg(feature = "servers")]

@@ -159,6 +159,48 @@ impl Fetcher {
         }
     }
 
+    /// Has what is behind `url`, at most `limit` bytes, in the new file `path`; `progress` is called with all bytes that came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fetcher::fetch`].
+    pub fn fetch_to(
+        &self,
+        url: &str,
+        path: &Path,
+        limit: u64,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), DebianError> {
+        let io = |error| Failure::Final(DebianError::io("write", path)(error));
+        let found = self.retry(url, |fetcher| {
+            let Some(body) = fetcher.open(url)? else {
+                return Ok(false);
+            };
+            let mut file = fs::File::create(path).map_err(io)?;
+            let mut size = 0;
+            fetcher.copy(body, &mut |piece| {
+                size += piece.len() as u64;
+                if size > limit {
+                    return Err(Failure::Final(DebianError::Fetch {
+                        url: url.to_owned(),
+                        reason: format!("it is longer than {limit} bytes"),
+                    }));
+                }
+                file.write_all(piece).map_err(io)?;
+                progress(size);
+                Ok(())
+            })?;
+            Ok(true)
+        })?;
+        if found {
+            return Ok(());
+        }
+        Err(DebianError::Fetch {
+            url: url.to_owned(),
+            reason: "there is nothing of that name on the server".to_owned(),
+        })
+    }
+
     fn once(
         &self,
         wanted: &Wanted,

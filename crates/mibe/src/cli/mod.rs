@@ -1,5 +1,6 @@
 //! The arguments of every command.
 
+mod disk;
 mod image;
 mod repos;
 #[cfg(feature = "servers")]
@@ -10,6 +11,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use disk::{
+    BootromName, BrandName, DatasourceName, DiskCommand, DiskImport, DiskInspect, OsName,
+};
 #[cfg(feature = "local")]
 pub use image::ImageExtract;
 pub use image::{
@@ -59,6 +63,9 @@ pub enum Command {
     /// Look into images, compare, verify, unpack and flatten them
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Make images for kvm and bhyve of vendors' cloud disks
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Publish an image: to an image server, or into a folder that any web server can serve
     #[cfg(feature = "servers")]
     Publish(Box<Publish>),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod clean;
 pub mod completions;
 pub mod convert;
+pub mod disk;
 #[cfg(feature = "local")]
 pub mod doctor;
 pub mod image;

@@ -296,7 +296,7 @@ fn resolvers(arguments: &Build, settings: &Settings) -> Result<Vec<IpAddr>, Comm
 }
 
 /// The time of the build: SOURCE_DATE_EPOCH (reproducible-builds.org), or now.
-fn epoch() -> Result<i64, CommandError> {
+pub(in crate::commands) fn epoch() -> Result<i64, CommandError> {
     match std::env::var_os("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .to_str()
@@ -400,7 +400,7 @@ fn show_built(arguments: &Build, built: &Built) {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Utf8Path) -> String {
+pub(in crate::commands) fn quoted(path: &Utf8Path) -> String {
     let plain =
         |character: char| character.is_ascii_alphanumeric() || "/._-+@%=:,".contains(character);
     if path.as_str().chars().all(plain) {

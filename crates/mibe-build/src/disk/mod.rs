@@ -1,0 +1,210 @@
+//! Disks of virtual machines made images: fetched, copied into a folder of their own, prepared, written as a volume.
+
+#[cfg(feature = "local")]
+mod fetch;
+pub mod import;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use mibe_disk::source::{self, OpenOptions, Opened};
+
+use crate::error::BuildError;
+use crate::journal::{Entry, Journal, Record};
+use crate::paths::Paths;
+
+/// The journal's word for folders in which disks are worked on: all in them is this user's.
+pub const WORKSHOP: &str = "disk";
+
+/// A folder in which a disk is worked on. The journal names it; dropped, it goes, whatever is in it.
+#[derive(Debug)]
+pub struct Workshop {
+    /// `None` once it is gone.
+    record: Option<Record>,
+    directory: PathBuf,
+}
+
+impl Workshop {
+    /// Makes a folder; `purpose` says for what, to people.
+    ///
+    /// # Errors
+    ///
+    /// The journal or the folder could not be written.
+    pub fn new(paths: &Paths, purpose: &str) -> Result<Self, BuildError> {
+        let machines = paths.machines();
+        fs::create_dir_all(&machines).map_err(BuildError::io("make", &machines))?;
+        let record =
+            Journal::new(paths.journal()).begin(Entry::new(WORKSHOP, &machines, purpose))?;
+        let directory = record.entry.directory.clone();
+        let workshop = Self {
+            record: Some(record),
+            directory,
+        };
+        fs::create_dir(&workshop.directory).map_err(BuildError::io("make", &workshop.directory))?;
+        Ok(workshop)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its place in the journal.
+    pub(crate) fn record(&mut self) -> Option<&mut Record> {
+        self.record.as_mut()
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            // What can't be removed now stays in the journal, and `mibe clean` tries again.
+            if fs::remove_dir_all(&self.directory).is_ok() || !self.directory.exists() {
+                drop(record.strike());
+            }
+        }
+    }
+}
+
+/// The checksum that a file must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// SHA-256, hexadecimal.
+    Sha256(String),
+    /// SHA-512, hexadecimal.
+    Sha512(String),
+}
+
+impl Checksum {
+    /// Understands hexadecimal digits, by their number.
+    ///
+    /// # Errors
+    ///
+    /// They are none, or neither 64 nor 128.
+    pub fn parse(text: &str) -> Result<Self, BuildError> {
+        let text = text.trim().to_ascii_lowercase();
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match text.len() {
+            64 if is_hex => Ok(Self::Sha256(text)),
+            128 if is_hex => Ok(Self::Sha512(text)),
+            _ => Err(BuildError::usage(
+                format!("{text:?} is no checksum"),
+                &[
+                    "a SHA-256 has 64 hexadecimal digits, a SHA-512 has 128; vendors have them in SHA256SUMS or SHA512SUMS beside the disk",
+                ],
+            )),
+        }
+    }
+
+    /// Compares it with a file's.
+    fn check(&self, name: &str, sha256: &str, sha512: &str) -> Result<(), BuildError> {
+        let (kind, wanted, found) = match self {
+            Self::Sha256(wanted) => ("SHA-256", wanted, sha256),
+            Self::Sha512(wanted) => ("SHA-512", wanted, sha512),
+        };
+        if wanted == found {
+            return Ok(());
+        }
+        Err(BuildError::Base {
+            message: format!(
+                "{name} is not what it should be: its {kind} is {found}, not {wanted}"
+            ),
+            hints: vec![
+                "fetch it again; if the checksum is right, somebody changed the file".to_owned(),
+            ],
+            source: None,
+        })
+    }
+}
+
+/// A disk as it is named: a file of this machine, or a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskInput {
+    /// The path or URL.
+    pub name: String,
+    /// What it must be.
+    pub checksum: Option<Checksum>,
+    /// The files that it may stand on.
+    pub backing: Vec<PathBuf>,
+}
+
+impl DiskInput {
+    /// Whether it comes from elsewhere.
+    pub fn is_url(&self) -> bool {
+        is_url(&self.name)
+    }
+}
+
+/// Whether a name is that of something of a server.
+pub fn is_url(name: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| {
+        name.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    })
+}
+
+/// Opens a disk, fetched if it comes from elsewhere; the second value is the file that it is in. What is in the cache already is not fetched again.
+///
+/// # Errors
+///
+/// It could not be had, is not what it should be, or is no disk.
+pub fn open(
+    input: &DiskInput,
+    paths: &Paths,
+    workshop: &Path,
+    cancel: &std::sync::Arc<AtomicBool>,
+    progress: &dyn Fn(u64),
+) -> Result<(Opened, PathBuf), BuildError> {
+    let path = if input.is_url() {
+        #[cfg(feature = "local")]
+        {
+            fetch::fetch(input, paths, workshop, cancel, progress)?
+        }
+        #[cfg(not(feature = "local"))]
+        {
+            let _ = (paths, progress);
+            return Err(BuildError::host(
+                "this mibe fetches no disks",
+                &["fetch it with curl, and give the file"],
+            ));
+        }
+    } else {
+        let path = PathBuf::from(&input.name);
+        if let Some(checksum) = &input.checksum {
+            let (sha256, sha512) = digests(&path, cancel)?;
+            checksum.check(&input.name, &sha256, &sha512)?;
+        }
+        path
+    };
+    let options = OpenOptions {
+        backing: input.backing.clone(),
+    };
+    Ok((source::open(&path, &options, workshop, cancel)?, path))
+}
+
+/// SHA-256 and SHA-512 of a file.
+fn digests(path: &Path, cancel: &AtomicBool) -> Result<(String, String), BuildError> {
+    use sha2::{Digest as _, Sha256, Sha512};
+    use std::io::Read as _;
+    let mut file = fs::File::open(path).map_err(BuildError::io("open", path))?;
+    let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        if cancel.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(BuildError::Cancelled);
+        }
+        match file
+            .read(&mut buffer)
+            .map_err(BuildError::io("read", path))?
+        {
+            0 => break,
+            count => {
+                sha256.update(&buffer[..count]);
+                sha512.update(&buffer[..count]);
+            }
+        }
+    }
+    let hex = mibe_image::file::hex;
+    Ok((hex(&sha256.finalize()), hex(&sha512.finalize())))
+}

@@ -1,0 +1,510 @@
+//! A disk made fit to be an image: as large as it should be, its datasource enabled, its past cleaned away; and what the image's manifest is to say of it.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::DiskError;
+use crate::ext4::edit::{Change, Content, Editor, Metadata};
+use crate::ext4::{Ext4, FileKind, Inode};
+use crate::guest::clean::Action;
+use crate::guest::smartos_changes;
+use crate::inspect::{Inspection, Os, Problem, Severity, inspect};
+use crate::source::Raw;
+use crate::table;
+use crate::volume::MIB;
+
+/// Where a guest's metadata come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Datasource {
+    /// cloud-init's datasource of SmartOS, on the second serial port.
+    Smartos,
+    /// A NoCloud disk that bhyve attaches (OS-8711).
+    Nocloud,
+    /// Whatever the guest has: nothing is changed.
+    Keep,
+}
+
+/// Brands of virtual machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brand {
+    /// kvm alone.
+    Kvm,
+    /// bhyve alone.
+    Bhyve,
+    /// Either.
+    Any,
+}
+
+/// Firmware of bhyve's machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bootrom {
+    /// A BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+impl Bootrom {
+    /// The word in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+        }
+    }
+}
+
+/// What somebody wants of a disk; `None` is for what it turns out to need.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// Brands of machines.
+    pub brand: Option<Brand>,
+    /// Firmware.
+    pub bootrom: Option<Bootrom>,
+    /// Where metadata come from.
+    pub datasource: Option<Datasource>,
+    /// The family of the system.
+    pub os: Option<Os>,
+    /// Whether the guest's past is cleaned away.
+    pub clean: bool,
+    /// Seconds since 1970: the time of whatever is changed.
+    pub now: i64,
+}
+
+/// A disk that is fit to be an image.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The family of the system.
+    pub os: Os,
+    /// The brand that machines must have.
+    pub brand: Option<&'static str>,
+    /// The firmware that they must have, only with a brand.
+    pub bootrom: Option<&'static str>,
+    /// Whether ssh keys arrive in the guest.
+    pub ssh_key: bool,
+    /// The user that cloud-init makes.
+    pub default_user: Option<String>,
+    /// Tags of the image that the platform heeds.
+    pub tags: Map<String, Value>,
+    /// What was done, for the log.
+    pub notes: Vec<String>,
+    /// What may not be as it was meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// The tag that has bhyve attach a NoCloud disk (vmadm(8), OS-8711).
+const NOCLOUD_TAG: &str = "org.smartos:cloudinit_datasource";
+
+/// The size of an image's disk: that of a disk, rounded up to a MiB, or the one that is wanted.
+///
+/// # Errors
+///
+/// What is wanted is less than the disk.
+pub fn image_size(disk: u64, wanted: Option<u64>) -> Result<u64, DiskError> {
+    let least = disk.next_multiple_of(MIB);
+    match wanted {
+        Some(wanted) if wanted < least => Err(DiskError::usage(
+            format!(
+                "the disk has {disk} bytes, and --size asks for {wanted}: a disk can only be made larger"
+            ),
+            &["ask for more, or leave --size out"],
+        )),
+        Some(wanted) => Ok(wanted.next_multiple_of(MIB)),
+        None => Ok(least),
+    }
+}
+
+/// Makes the raw disk `disk` in the file `path` fit to be an image. `folder` is for what is needed meanwhile.
+///
+/// # Errors
+///
+/// It can't be made so, or not as it is wanted; the disk is of no use then.
+pub fn prepare(
+    disk: &Raw,
+    path: &Path,
+    wishes: &Wishes,
+    folder: &Path,
+    cancel: &AtomicBool,
+) -> Result<Prepared, DiskError> {
+    let read = || DiskError::io("read", path);
+    let mut notes = Vec::new();
+    let is_gpt = matches!(table::read(disk).map_err(read())?, Some(table) if table.kind == table::TableKind::Gpt);
+    if is_gpt && table::grow(disk, disk.file()).map_err(|error| ungrown(error, path))? {
+        notes.push("the second partition table was moved to the disk's end".to_owned());
+    }
+    let before = inspect(disk).map_err(read())?;
+    if let Some(problem) = before.problems.iter().find(|problem| {
+        matches!(
+            problem.code,
+            "no-partitions" | "installation-medium" | "not-bootable"
+        )
+    }) {
+        return Err(DiskError::disk(
+            path,
+            problem.message.clone(),
+            &[&problem.mend],
+        ));
+    }
+    let os = wishes.os.unwrap_or(before.os);
+    let datasource = datasource(&before, wishes, os, path)?;
+    let editor = match before.root() {
+        Some(root) if datasource != Datasource::Keep || wishes.clean => {
+            Some(Editor::new(path, root.partition.start, wishes.now)?)
+        }
+        _ => None,
+    };
+    let mended = match &editor {
+        Some(editor) => editor.prepare(folder, cancel)?,
+        None => None,
+    };
+    let before = match mended {
+        Some(words) => {
+            notes.push(format!(
+                "e2fsck mended the root file system: {}",
+                words.trim()
+            ));
+            inspect(disk).map_err(read())?
+        }
+        None => before,
+    };
+    if let (Some(editor), Some(root)) = (&editor, before.root()) {
+        let (start, size) = (root.partition.start, root.partition.size);
+        let changes = {
+            let tree = Ext4::open(disk, start, size).map_err(read())?;
+            let mut changes = Changes::new(&tree, wishes.now);
+            if datasource == Datasource::Smartos {
+                for (name, content, why) in smartos_changes(&tree) {
+                    let done = if content.is_some() {
+                        "written"
+                    } else {
+                        "removed"
+                    };
+                    notes.push(format!("/{name} was {done}: {why}"));
+                    match content {
+                        Some(content) => changes.write(&name, content).map_err(read())?,
+                        None => changes.remove(&name).map_err(read())?,
+                    }
+                }
+            }
+            if wishes.clean {
+                for trace in &before.traces {
+                    let done = match trace.action {
+                        Action::Remove => "removed",
+                        Action::Empty => "emptied",
+                    };
+                    notes.push(format!("/{} was {done}: {}", trace.path, trace.what));
+                    match trace.action {
+                        Action::Remove => changes.remove(&trace.path).map_err(read())?,
+                        Action::Empty => changes.empty(&trace.path).map_err(read())?,
+                    }
+                }
+            }
+            changes.list
+        };
+        editor.apply(&changes, folder, cancel)?;
+        editor.check(folder, cancel)?;
+    }
+    let after = inspect(disk).map_err(read())?;
+    let cloud_init = after.cloud_init.as_ref();
+    if datasource == Datasource::Smartos && !cloud_init.is_some_and(|found| found.smartos) {
+        let why = cloud_init.map_or_else(
+            || "there is no cloud-init".to_owned(),
+            |found| {
+                if found.datasources.is_empty() {
+                    format!("it would not run: {}", found.reason)
+                } else {
+                    format!(
+                        "it would try {}: {}",
+                        found.datasources.join(", "),
+                        found.reason
+                    )
+                }
+            },
+        );
+        let mend = after
+            .problems
+            .iter()
+            .find(|problem| problem.code == "kernel-command-line")
+            .map(|problem| problem.mend.clone());
+        let mut hints: Vec<&str> = mend.as_deref().into_iter().collect();
+        hints.push("or import it with --datasource keep, as it is");
+        return Err(DiskError::disk(
+            path,
+            format!("cloud-init can't be made to use the metadata of SmartOS: {why}"),
+            &hints,
+        ));
+    }
+    let mut prepared = requirements(&after, wishes, datasource)?;
+    prepared.os = os;
+    prepared.notes = notes;
+    // What was seen to is no problem any more.
+    prepared.warnings = after
+        .problems
+        .into_iter()
+        .filter(|problem| problem.severity < Severity::Note)
+        .collect();
+    Ok(prepared)
+}
+
+/// The error of a table that can't be moved to the end of the disk in `path`.
+fn ungrown(error: io::Error, path: &Path) -> DiskError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => DiskError::disk(
+            path,
+            error.to_string(),
+            &["was the disk downloaded whole? compare its checksum"],
+        ),
+        _ => DiskError::io("move the partition table of", path)(error),
+    }
+}
+
+/// Where metadata will come from.
+fn datasource(
+    before: &Inspection,
+    wishes: &Wishes,
+    os: Os,
+    path: &Path,
+) -> Result<Datasource, DiskError> {
+    let unreadable = before.unreadable();
+    match (wishes.datasource, before.root()) {
+        (Some(Datasource::Nocloud), _) if wishes.brand == Some(Brand::Kvm) => {
+            Err(DiskError::usage(
+                "only bhyve attaches a NoCloud disk, and kvm was asked for",
+                &["leave --brand out, or say --brand bhyve"],
+            ))
+        }
+        (Some(other @ (Datasource::Keep | Datasource::Nocloud)), _) => Ok(other),
+        (Some(Datasource::Smartos) | None, Some(_)) if before.cloud_init.is_some() => {
+            Ok(Datasource::Smartos)
+        }
+        (None, Some(_)) if os == Os::Bsd => Ok(Datasource::Keep),
+        (_, Some(_)) => {
+            let problem = before
+                .problems
+                .iter()
+                .find(|problem| problem.code == "no-cloud-init");
+            let (message, mend) = problem.map_or(("there is no cloud-init", ""), |problem| {
+                (problem.message.as_str(), problem.mend.as_str())
+            });
+            Err(DiskError::disk(path, message, &[mend]))
+        }
+        (None, None) if os != Os::Linux => Ok(Datasource::Keep),
+        (_, None) => {
+            let what = unreadable.map_or("no file system that is known", |kind| kind.name());
+            Err(DiskError::disk(
+                path,
+                format!(
+                    "the datasource of SmartOS can't be enabled: the guest's files are on {what}, and mibe changes ext4 alone"
+                ),
+                &[
+                    "--datasource nocloud has bhyve give the guest its name and address by a NoCloud disk, without ssh keys and user-script (platforms since March 2026)",
+                    "--datasource keep imports it as it is, which is right where the guest uses the metadata of SmartOS already",
+                ],
+            ))
+        }
+    }
+}
+
+/// What machines need.
+fn requirements(
+    after: &Inspection,
+    wishes: &Wishes,
+    datasource: Datasource,
+) -> Result<Prepared, DiskError> {
+    let wanted = wishes.brand.unwrap_or(Brand::Any);
+    let uefi_only = after.boot.uefi && !after.boot.bios;
+    if wanted == Brand::Kvm && (wishes.bootrom == Some(Bootrom::Uefi) || uefi_only) {
+        let why = if uefi_only {
+            "the disk boots by UEFI alone"
+        } else {
+            "UEFI was asked for"
+        };
+        return Err(DiskError::usage(
+            format!("kvm has a BIOS alone, and {why}"),
+            &["say --brand bhyve, or leave --brand out"],
+        ));
+    }
+    match wishes.bootrom {
+        Some(Bootrom::Uefi) if !after.boot.uefi => {
+            return Err(DiskError::usage(
+                "UEFI finds nothing to boot on this disk (no /EFI/BOOT/BOOTX64.EFI on an EFI system partition)",
+                &["leave --bootrom out"],
+            ));
+        }
+        Some(Bootrom::Bios) if !after.boot.bios => {
+            return Err(DiskError::usage(
+                "a BIOS finds nothing to boot on this disk",
+                &["leave --bootrom out"],
+            ));
+        }
+        _ => {}
+    }
+    let bootrom = wishes.bootrom.or(uefi_only.then_some(Bootrom::Uefi));
+    let needs_bhyve = wanted == Brand::Bhyve
+        || bootrom.is_some() && wanted != Brand::Kvm
+        || datasource == Datasource::Nocloud;
+    let brand = match wanted {
+        Brand::Kvm => Some("kvm"),
+        _ if needs_bhyve => Some("bhyve"),
+        _ => None,
+    };
+    let mut tags = Map::new();
+    if datasource == Datasource::Nocloud {
+        tags.insert(NOCLOUD_TAG.into(), json!("nocloud"));
+    }
+    let default_user = after
+        .cloud_init
+        .as_ref()
+        .and_then(|found| found.default_user.clone());
+    if let Some(user) = &default_user {
+        tags.insert("default_user".into(), json!(user));
+    }
+    Ok(Prepared {
+        os: after.os,
+        brand,
+        // A BIOS is what bhyve has where nothing is said; and the word means something to bhyve alone.
+        bootrom: bootrom
+            .filter(|_| brand == Some("bhyve"))
+            .map(Bootrom::name),
+        ssh_key: datasource == Datasource::Smartos,
+        default_user,
+        tags,
+        notes: Vec::new(),
+        warnings: Vec::new(),
+    })
+}
+
+impl Prepared {
+    /// The fields of an image manifest that are about the disk, without `requirements` and `tags`; `size` in bytes.
+    pub fn fields(&self, size: u64) -> Map<String, Value> {
+        let fields = json!({
+            "type": "zvol",
+            "os": self.os.name(),
+            "nic_driver": "virtio",
+            "disk_driver": "virtio",
+            "cpu_type": "host",
+            "image_size": size / MIB,
+        });
+        match fields {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        }
+    }
+
+    /// What machines need, beside networks.
+    pub fn requirements(&self) -> Map<String, Value> {
+        let mut requirements = Map::new();
+        if let Some(brand) = self.brand {
+            requirements.insert("brand".into(), brand.into());
+        }
+        if let Some(bootrom) = self.bootrom {
+            requirements.insert("bootrom".into(), bootrom.into());
+        }
+        if self.ssh_key {
+            requirements.insert("ssh_key".into(), true.into());
+        }
+        requirements
+    }
+}
+
+/// Changes to a tree, put together path by path.
+struct Changes<'a> {
+    tree: &'a Ext4<'a>,
+    now: i64,
+    list: Vec<Change>,
+}
+
+impl<'a> Changes<'a> {
+    fn new(tree: &'a Ext4<'a>, now: i64) -> Self {
+        Self {
+            tree,
+            now,
+            list: Vec::new(),
+        }
+    }
+
+    /// Writes a file of root; its directory must be there.
+    fn write(&mut self, path: &str, content: Vec<u8>) -> io::Result<()> {
+        let Some((path, there)) = self.place(path)? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if there.is_some() {
+            self.list.push(Change::Remove(path.clone()));
+        }
+        let metadata = Metadata::of_root(0o644, self.now);
+        self.list
+            .push(Change::File(path, Content::Bytes(content), metadata));
+        Ok(())
+    }
+
+    /// Empties a file, which keeps its owner and mode.
+    fn empty(&mut self, path: &str) -> io::Result<()> {
+        let Some((path, Some(inode))) = self.place(path)? else {
+            return Ok(());
+        };
+        if inode.kind != FileKind::File {
+            return Ok(());
+        }
+        let metadata = Metadata {
+            mode: inode.mode,
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime: (self.now, 0),
+            xattrs: self.tree.xattrs(&inode)?,
+        };
+        self.list.push(Change::Remove(path.clone()));
+        self.list
+            .push(Change::File(path, Content::Bytes(Vec::new()), metadata));
+        Ok(())
+    }
+
+    /// Removes a file, or a directory with all that is in it.
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        match self.place(path)? {
+            Some((path, Some(inode))) => self.remove_inode(path, &inode),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_inode(&mut self, path: Vec<u8>, inode: &Inode) -> io::Result<()> {
+        if inode.kind != FileKind::Directory {
+            self.list.push(Change::Remove(path));
+            return Ok(());
+        }
+        // Deep trees, and directories that are their own, end at the longest path.
+        if path.len() > 4096 {
+            return Err(crate::source::damaged(
+                "a directory is deeper than paths are long",
+            ));
+        }
+        for entry in self.tree.read_dir(inode)? {
+            let child = self.tree.inode(entry.inode)?;
+            self.remove_inode([&path, b"/".as_slice(), &entry.name].concat(), &child)?;
+        }
+        self.list.push(Change::RemoveDirectory(path));
+        Ok(())
+    }
+
+    /// The path without links in its directories, and what stands there; `None`: its directory is not there.
+    fn place(&self, path: &str) -> io::Result<Option<(Vec<u8>, Option<Inode>)>> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some((mut real, directory)) = self.tree.find_real(folder)? else {
+            return Ok(None);
+        };
+        if directory.kind != FileKind::Directory {
+            return Ok(None);
+        }
+        let inode = match self.tree.lookup(&directory, name.as_bytes())? {
+            Some(number) => Some(self.tree.inode(number)?),
+            None => None,
+        };
+        if !real.is_empty() {
+            real.push(b'/');
+        }
+        real.extend(name.as_bytes());
+        Ok(Some((real, inode)))
+    }
+}

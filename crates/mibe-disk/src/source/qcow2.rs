@@ -1,0 +1,548 @@
+//! qcow2, read: QEMU's docs/interop/qcow2.txt. Versions 2 and 3, zlib and zstd clusters, extended L2 entries, backing files that were named.
+//!
+//! However large the tables say to be, one L2 table, one window of the L1 table and one compressed cluster are in memory.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{Format, MAX_DISK, Raw, Source, damaged, within};
+use crate::error::DiskError;
+
+/// Bytes of the header of version 2, and least bytes of one of version 3.
+const HEADER_2: usize = 72;
+const HEADER_3: usize = 104;
+
+/// Bits of `incompatible_features`.
+const CORRUPT: u64 = 1 << 1;
+const EXTERNAL_DATA: u64 = 1 << 2;
+const COMPRESSION_TYPE: u64 = 1 << 3;
+const EXTENDED_L2: u64 = 1 << 4;
+const KNOWN_FEATURES: u64 = 0x1F;
+
+/// Bits of an entry that are an offset.
+const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
+/// A cluster is compressed.
+const COMPRESSED: u64 = 1 << 62;
+/// A cluster is zeroes, whatever its offset says (version 3).
+const ZERO: u64 = 1;
+
+/// Entries of the L1 table read at a time.
+const L1_WINDOW: u64 = 512;
+
+/// Least bytes that a compressed cluster takes: a file can't hold more clusters than it has room for, so one that says so repeats itself.
+const LEAST_COMPRESSED: u64 = 8;
+
+/// How compressed clusters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Zlib,
+    Zstd,
+}
+
+/// A qcow2 file.
+pub struct Qcow2 {
+    file: File,
+    file_size: u64,
+    version: u32,
+    cluster_bits: u32,
+    size: u64,
+    l1_offset: u64,
+    extended: bool,
+    method: Method,
+    backing: Option<Box<dyn Source>>,
+    cache: Mutex<Cache>,
+}
+
+/// What was read last.
+#[derive(Default)]
+struct Cache {
+    /// First entry and entries of the L1 table.
+    l1: Option<(u64, Vec<u8>)>,
+    /// Offset and bytes of an L2 table.
+    l2: Option<(u64, Vec<u8>)>,
+    /// Offset in the file and content of a compressed cluster.
+    cluster: Option<(u64, Vec<u8>)>,
+    /// Compressed bytes on their way.
+    packed: Vec<u8>,
+    /// How far the disk was looked through, and what its clusters up to there take of the file at least.
+    counted: u64,
+    stored: u64,
+}
+
+/// Where a range of the disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the backing file, or nowhere.
+    Below,
+    Zeroes,
+    /// At this offset of the file.
+    Stored(u64),
+    /// At this offset of the file, in at most so many bytes.
+    Compressed(u64, u64),
+}
+
+/// Opens the disk; `backing` are the files that it may stand on, in order.
+pub(super) fn open(file: File, path: &Path, backing: &[PathBuf]) -> Result<Qcow2, DiskError> {
+    let mut disk = Qcow2::open(file).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => DiskError::disk(
+            path,
+            format!("is no sound qcow2 file: {error}"),
+            &["was it downloaded whole? compare its checksum"],
+        ),
+        _ => DiskError::io("read", path)(error),
+    })?;
+    let name = disk.backing_name().map_err(DiskError::io("read", path))?;
+    disk.backing = match (name, backing) {
+        (None, []) => None,
+        (None, _) => {
+            return Err(DiskError::usage(
+                format!("{} has no backing file", path.display()),
+                &["leave --backing out"],
+            ));
+        }
+        (Some(name), []) => {
+            return Err(DiskError::disk(
+                path,
+                format!(
+                    "holds only what differs from its backing file {name:?}, which mibe does not open by itself"
+                ),
+                &[
+                    "name the file, if you trust it: --backing FILE (once more for its own backing file, if it has one)",
+                    "or make one file of both: qemu-img convert -O qcow2 FILE whole.qcow2",
+                ],
+            ));
+        }
+        (Some(_), [first, rest @ ..]) => Some(backing_file(first, rest)?),
+    };
+    Ok(disk)
+}
+
+fn backing_file(path: &Path, rest: &[PathBuf]) -> Result<Box<dyn Source>, DiskError> {
+    let file = File::open(path).map_err(DiskError::io("open", path))?;
+    let format = Format::of_file(&file).map_err(DiskError::io("read", path))?;
+    match format {
+        Format::Qcow2 => Ok(Box::new(open(file, path, rest)?)),
+        Format::Raw | Format::FixedVhd if rest.is_empty() => {
+            let raw = Raw::open(file, format).map_err(DiskError::io("read", path))?;
+            Ok(Box::new(raw))
+        }
+        Format::Raw | Format::FixedVhd => Err(DiskError::usage(
+            format!("{} has no backing file", path.display()),
+            &["leave out the last --backing"],
+        )),
+        _ => Err(DiskError::disk(
+            path,
+            format!("is a backing file of the format {format}; qcow2 and raw are taken"),
+            &["make one file of both: qemu-img convert -O qcow2 FILE whole.qcow2"],
+        )),
+    }
+}
+
+impl Qcow2 {
+    /// Reads the header of a file. Its backing file is left out: where it has none of its own, there are zeroes.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData`: it is no qcow2 file, or one that can't be read.
+    pub fn open(file: File) -> io::Result<Self> {
+        let file_size = file.metadata()?.len();
+        let mut header = [0; HEADER_3];
+        let there = (file_size as usize).min(HEADER_3);
+        if there < HEADER_2 {
+            return Err(damaged("it is shorter than a header"));
+        }
+        file.read_exact_at(&mut header[..there], 0)?;
+        let u32_at = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let u64_at = |at: usize| u64::from(u32_at(at)) << 32 | u64::from(u32_at(at + 4));
+        let version = u32_at(4);
+        if &header[..4] != b"QFI\xfb" || !matches!(version, 2 | 3) {
+            return Err(damaged(format!("its version is {version}, not 2 or 3")));
+        }
+        let cluster_bits = u32_at(20);
+        if !(9..=21).contains(&cluster_bits) {
+            return Err(damaged(format!(
+                "its clusters are of 2^{cluster_bits} bytes, not 2^9 to 2^21"
+            )));
+        }
+        if u32_at(32) != 0 {
+            return Err(damaged("it is encrypted"));
+        }
+        let mut features = 0;
+        let mut method = Method::Zlib;
+        if version == 3 {
+            features = u64_at(72);
+            // The byte is there only if the header says to be so long (docs/interop/qcow2.txt, "Additional fields").
+            if u32_at(100) as usize > HEADER_3 {
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, HEADER_3 as u64)?;
+                method = match byte[0] {
+                    0 => Method::Zlib,
+                    1 => Method::Zstd,
+                    other => {
+                        return Err(damaged(format!(
+                            "its clusters are compressed in an unknown way ({other})"
+                        )));
+                    }
+                };
+            }
+        }
+        if features & CORRUPT != 0 {
+            return Err(damaged("it is marked as corrupt"));
+        }
+        if features & EXTERNAL_DATA != 0 {
+            return Err(damaged("its data are in another file"));
+        }
+        if features & !KNOWN_FEATURES != 0 {
+            return Err(damaged(format!(
+                "it needs features that are not known here ({:#x})",
+                features & !KNOWN_FEATURES
+            )));
+        }
+        if (features & COMPRESSION_TYPE != 0) != (method != Method::Zlib) {
+            return Err(damaged("its header contradicts itself about compression"));
+        }
+        let extended = features & EXTENDED_L2 != 0;
+        if extended && cluster_bits < 14 {
+            return Err(damaged("its clusters are too small for subclusters"));
+        }
+        let size = u64_at(24);
+        if size > MAX_DISK {
+            return Err(damaged(format!(
+                "it says to be a disk of {size} bytes; more than {MAX_DISK} are not taken"
+            )));
+        }
+        let disk = Self {
+            file,
+            file_size,
+            version,
+            cluster_bits,
+            size,
+            l1_offset: u64_at(40),
+            extended,
+            method,
+            backing: None,
+            cache: Mutex::default(),
+        };
+        let needed = size.div_ceil(disk.covered());
+        if u64::from(u32_at(36)) < needed {
+            return Err(damaged(format!(
+                "its first table has {} entries, and the disk needs {needed}",
+                u32_at(36)
+            )));
+        }
+        within(disk.l1_offset, 0, file_size)?;
+        within(
+            disk.l1_offset,
+            usize::try_from(needed * 8).unwrap_or(usize::MAX),
+            file_size,
+        )
+        .map_err(|error| damaged(format!("its first table is cut: {error}")))?;
+        Ok(disk)
+    }
+
+    /// More about the format, for people.
+    pub fn details(&self) -> String {
+        let mut words = vec![format!("version {}", self.version)];
+        if self.method == Method::Zstd {
+            words.push("zstd clusters".into());
+        }
+        if self.extended {
+            words.push("subclusters".into());
+        }
+        if self.backing.is_some() {
+            words.push("with a backing file".into());
+        }
+        words.join(", ")
+    }
+
+    /// The backing file that the header names.
+    fn backing_name(&self) -> io::Result<Option<String>> {
+        let mut field = [0; 12];
+        self.file.read_exact_at(&mut field, 8)?;
+        let offset = u64::from_be_bytes([
+            field[0], field[1], field[2], field[3], field[4], field[5], field[6], field[7],
+        ]);
+        let length = u32::from_be_bytes([field[8], field[9], field[10], field[11]]);
+        if offset == 0 {
+            return Ok(None);
+        }
+        // The name has at most 1023 bytes.
+        let mut name = vec![0; (length as usize).min(1023)];
+        self.file.read_exact_at(&mut name, offset)?;
+        Ok(Some(String::from_utf8_lossy(&name).into_owned()))
+    }
+
+    fn cluster_size(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    /// Bytes of an entry of an L2 table.
+    fn entry_size(&self) -> u64 {
+        if self.extended { 16 } else { 8 }
+    }
+
+    /// Clusters that an L2 table is about.
+    fn l2_entries(&self) -> u64 {
+        self.cluster_size() / self.entry_size()
+    }
+
+    /// Bytes of the disk that an L2 table is about.
+    fn covered(&self) -> u64 {
+        self.l2_entries() * self.cluster_size()
+    }
+
+    /// Bytes that have a place of their own: a cluster, or a thirty-second of it.
+    fn unit(&self) -> u64 {
+        if self.extended {
+            self.cluster_size() / 32
+        } else {
+            self.cluster_size()
+        }
+    }
+
+    /// The L2 table of a place on the disk; `None`: there is none.
+    fn l2_offset(&self, cache: &mut Cache, offset: u64) -> io::Result<Option<u64>> {
+        let index = offset / self.covered();
+        let first = index / L1_WINDOW * L1_WINDOW;
+        if !matches!(&cache.l1, Some((start, _)) if *start == first) {
+            let entries = (self.size.div_ceil(self.covered()) - first).min(L1_WINDOW);
+            let mut table = vec![0; entries as usize * 8];
+            self.file
+                .read_exact_at(&mut table, self.l1_offset + first * 8)?;
+            cache.l1 = Some((first, table));
+        }
+        let Some((_, table)) = &cache.l1 else {
+            return Ok(None);
+        };
+        let entry = u64_in(table, (index - first) as usize * 8)?;
+        let table = entry & OFFSET;
+        if table == 0 {
+            return Ok(None);
+        }
+        if !table.is_multiple_of(self.cluster_size()) {
+            return Err(damaged(format!(
+                "the table at {table} for byte {offset} of the disk is at no cluster"
+            )));
+        }
+        Ok(Some(table))
+    }
+
+    /// Where the unit at `offset` of the disk is.
+    fn place(&self, cache: &mut Cache, offset: u64) -> io::Result<Place> {
+        let Some(table_offset) = self.l2_offset(cache, offset)? else {
+            return Ok(Place::Below);
+        };
+        if !matches!(&cache.l2, Some((start, _)) if *start == table_offset) {
+            let mut table = cache.l2.take().map(|(_, table)| table).unwrap_or_default();
+            table.resize(self.cluster_size() as usize, 0);
+            self.file.read_exact_at(&mut table, table_offset).map_err(|error| {
+                damaged(format!("the table at {table_offset} for byte {offset} of the disk can't be read: {error}"))
+            })?;
+            cache.l2 = Some((table_offset, table));
+        }
+        let Some((_, table)) = &cache.l2 else {
+            return Ok(Place::Below);
+        };
+        let index = (offset / self.cluster_size() % self.l2_entries()) as usize;
+        let at = index * self.entry_size() as usize;
+        let entry = u64_in(table, at)?;
+        if entry & COMPRESSED != 0 {
+            let shift = 62 - (self.cluster_bits - 8);
+            let host = entry & ((1 << shift) - 1);
+            let sectors = (entry & (COMPRESSED - 1)) >> shift;
+            // From where it begins to the end of the last of its sectors.
+            let length = (sectors + 1) * 512 - host % 512;
+            return Ok(Place::Compressed(host, length));
+        }
+        let host = entry & OFFSET;
+        if host != 0 && !host.is_multiple_of(self.cluster_size()) {
+            return Err(damaged(format!(
+                "byte {offset} of the disk is at {host}, which is at no cluster"
+            )));
+        }
+        if self.extended {
+            let bits = u64_in(table, at + 8)?;
+            let number = offset % self.cluster_size() / self.unit();
+            return Ok(match (bits >> number & 1, bits >> (number + 32) & 1) {
+                (1, 0) if host != 0 => Place::Stored(host + number * self.unit()),
+                (0, 0) => Place::Below,
+                (0, 1) => Place::Zeroes,
+                _ => {
+                    return Err(damaged(format!(
+                        "byte {offset} of the disk is said to be in several ways"
+                    )));
+                }
+            });
+        }
+        Ok(if self.version >= 3 && entry & ZERO != 0 {
+            Place::Zeroes
+        } else if host == 0 {
+            Place::Below
+        } else {
+            Place::Stored(host)
+        })
+    }
+
+    /// Unpacks a compressed cluster into the cache.
+    fn unpack(&self, cache: &mut Cache, host: u64, length: u64) -> io::Result<()> {
+        if matches!(&cache.cluster, Some((start, _)) if *start == host) {
+            return Ok(());
+        }
+        let mut cluster = cache
+            .cluster
+            .take()
+            .map(|(_, cluster)| cluster)
+            .unwrap_or_default();
+        cluster.resize(self.cluster_size() as usize, 0);
+        let length = length.min(self.file_size.saturating_sub(host)) as usize;
+        cache.packed.resize(length, 0);
+        self.file.read_exact_at(&mut cache.packed, host)?;
+        let unpacked = match self.method {
+            Method::Zlib => inflate(&cache.packed, &mut cluster),
+            Method::Zstd => ruzstd::decoding::StreamingDecoder::new(cache.packed.as_slice())
+                .map_err(io::Error::other)
+                .and_then(|mut decoder| decoder.read_exact(&mut cluster)),
+        };
+        unpacked.map_err(|error| {
+            damaged(format!(
+                "the compressed cluster at {host} is damaged: {error}"
+            ))
+        })?;
+        cache.cluster = Some((host, cluster));
+        Ok(())
+    }
+
+    /// How much a cluster of the disk takes at least of the file.
+    fn least(&self, place: Place) -> u64 {
+        match place {
+            Place::Below | Place::Zeroes => 0,
+            Place::Stored(_) => self.unit(),
+            Place::Compressed(..) => LEAST_COMPRESSED,
+        }
+    }
+}
+
+/// Inflates a cluster, which is as long as `to`; what follows in `from` is of others.
+fn inflate(from: &[u8], to: &mut [u8]) -> io::Result<()> {
+    let mut decoder = Decompress::new(false);
+    loop {
+        let (read, written) = (decoder.total_in() as usize, decoder.total_out() as usize);
+        if written == to.len() {
+            return Ok(());
+        }
+        let status = decoder
+            .decompress(&from[read..], &mut to[written..], FlushDecompress::None)
+            .map_err(io::Error::other)?;
+        let stuck = decoder.total_in() as usize == read && decoder.total_out() as usize == written;
+        if decoder.total_out() as usize == to.len() {
+            return Ok(());
+        }
+        if status == Status::StreamEnd || stuck {
+            return Err(damaged("it is too short"));
+        }
+    }
+}
+
+fn u64_in(table: &[u8], at: usize) -> io::Result<u64> {
+    match table
+        .get(at..at + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+    {
+        Some(bytes) => Ok(u64::from_be_bytes(bytes)),
+        None => Err(damaged("a table is too short")),
+    }
+}
+
+impl Source for Qcow2 {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        within(offset, buffer.len(), self.size)?;
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at = offset;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let inside = at % self.unit();
+            let length = ((self.unit() - inside) as usize).min(rest.len());
+            let (now, later) = rest.split_at_mut(length);
+            match self.place(&mut cache, at)? {
+                Place::Zeroes => now.fill(0),
+                Place::Below => match &self.backing {
+                    None => now.fill(0),
+                    Some(below) => {
+                        let there = below.size().saturating_sub(at).min(length as u64) as usize;
+                        let (data, beyond) = now.split_at_mut(there);
+                        beyond.fill(0);
+                        below.read_at(data, at)?;
+                    }
+                },
+                Place::Stored(host) => self.file.read_exact_at(now, host + inside).map_err(|error| {
+                    damaged(format!("byte {at} of the disk is at {host} of the file, which can't be read: {error}"))
+                })?,
+                Place::Compressed(host, packed) => {
+                    self.unpack(&mut cache, host, packed)?;
+                    let start = (at % self.cluster_size()) as usize;
+                    if let Some((_, cluster)) = &cache.cluster {
+                        now.copy_from_slice(&cluster[start..start + length]);
+                    }
+                }
+            }
+            at += length as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        if from >= self.size {
+            return Ok(None);
+        }
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start: Option<u64> = None;
+        let mut at = from / self.unit() * self.unit();
+        while at < self.size {
+            let step = match self.l2_offset(&mut cache, at)? {
+                None => self.covered() - at % self.covered(),
+                Some(_) => self.unit(),
+            };
+            let place = self.place(&mut cache, at)?;
+            let below = match (place, &self.backing) {
+                (Place::Below, Some(below)) => {
+                    below.next_data(at)?.filter(|range| range.start < at + step)
+                }
+                _ => None,
+            };
+            let has_data = match place {
+                Place::Zeroes => false,
+                Place::Below => below.is_some(),
+                _ => true,
+            };
+            if at >= cache.counted {
+                cache.counted = at + step;
+                cache.stored += self.least(place);
+            }
+            if cache.stored > self.file_size {
+                return Err(damaged(
+                    "it says to have more clusters than there is room for in the file: it repeats itself",
+                ));
+            }
+            match (start, has_data) {
+                (None, true) => start = Some(at.max(from)),
+                (Some(start), false) => return Ok(Some(start..at)),
+                _ => {}
+            }
+            at += step;
+        }
+        Ok(start.map(|start| start..self.size))
+    }
+}
