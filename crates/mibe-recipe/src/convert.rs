@@ -124,7 +124,7 @@ fn to_json(source: Source<'_>, old: Option<&[u8]>, problems: &mut Collector) -> 
         let key = assignment.key.value;
         let text = assignment.value.text().unwrap_or_default();
         let value = match key.as_str() {
-            "minram" | "maxram"
+            "minram" | "maxram" | "disk_size"
                 if text
                     .parse::<u32>()
                     .is_ok_and(|number| number.to_string() == text) =>

@@ -11,7 +11,7 @@ use crate::naming::{
     NAME_LENGTH, VERSION_LENGTH, is_name_char, is_version_char, split_name_version,
 };
 use crate::problem::{Collector, Located, Problem};
-use crate::recipe::{Network, Recipe};
+use crate::recipe::{Network, Recipe, Target};
 use crate::suggest::nearest;
 use crate::target;
 
@@ -46,6 +46,9 @@ pub(crate) const KEYS: &[&str] = &[
     "customer_metadata",
     "internal_metadata",
     "requirements",
+    "base_checksum",
+    "disk_size",
+    "datasource",
 ];
 
 /// Longest of the values that no rule bounds.
@@ -87,6 +90,9 @@ pub(crate) fn interpret(
         [keys.take("type"), keys.take("brand"), keys.take("os")],
         keys.problems,
     );
+    let is_hvm = target
+        .as_ref()
+        .is_some_and(|target| target.value == Target::Hvm);
     let brand = keys.text("brand");
     let recipe = Recipe {
         directory: Utf8PathBuf::new(),
@@ -113,6 +119,7 @@ pub(crate) fn interpret(
         customer_metadata: keys.metadata("customer_metadata"),
         internal_metadata: keys.metadata("internal_metadata"),
         requirements: keys.requirements(),
+        disk: keys.disk(is_hvm),
         target,
         packages: Vec::new(),
         delete_packages: Vec::new(),
@@ -431,6 +438,7 @@ impl Keys<'_> {
                 ));
             }
         }
+        self.disk_finish(recipe);
         if let Some(value) = self.take("metadata") {
             self.tell(
                 &value,

@@ -9,6 +9,7 @@ use crate::codes::Code;
 use crate::copy::{self, CopyEntry};
 use crate::dialect::json_manifest::{self, Contents};
 use crate::dialect::{shell, structure};
+use crate::disk::Disk;
 use crate::files::{Customize, Folder};
 use crate::manifest::{self, Fields};
 use crate::metadata::Metadata;
@@ -63,7 +64,7 @@ pub struct Recipe {
     pub billing_tags: Vec<Located<String>>,
     /// `urn` of the image manifest, a relic of its first version.
     pub urn: Option<Located<String>>,
-    /// The base as written: a UUID, a name and version, `debian:SUITE`, a path.
+    /// The base as written: a UUID, a name and version, `debian:SUITE`, a path, a URL.
     pub base: Option<Located<String>>,
     /// `requirements.min_ram`, in MiB, at least 1.
     pub min_ram: Option<Located<u32>>,
@@ -91,6 +92,8 @@ pub struct Recipe {
     pub internal_metadata: Vec<Metadata>,
     /// `requirements` of the image manifest as the recipe has it; the keys above stand over it.
     pub requirements: Option<Located<Map<String, Value>>>,
+    /// What it says of the disk of a virtual machine.
+    pub disk: Disk,
     /// What the recipe makes, where it says so; the base decides otherwise.
     pub target: Option<Located<Target>>,
     /// Packages to install, in order, none twice.

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::codes::Code;
 use crate::copy::EntryKind;
+use crate::disk::DiskSummary;
 use crate::metadata::{Metadata, MetadataSummary};
 use crate::problem::{Located, Problem, Problems};
 use crate::recipe::{Network, Recipe, Target};
@@ -96,6 +97,9 @@ pub struct Summary {
     /// Requirements as the manifest has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requirements: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What it says of a disk.
+    #[serde(flatten)]
+    pub disk: DiskSummary,
     /// Packages to remove.
     pub delete_packages: Vec<String>,
     /// Packages to install.
@@ -178,6 +182,7 @@ impl Recipe {
                 .map(Metadata::summary)
                 .collect(),
             requirements: value(self.requirements.as_ref()),
+            disk: self.disk.summary(),
             delete_packages: values(&self.delete_packages),
             packages: values(&self.packages),
             copy,

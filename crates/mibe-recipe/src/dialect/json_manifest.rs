@@ -99,7 +99,7 @@ fn values(reader: &mut Reader<'_, '_>, key: &str, node: Node) -> Vec<(String, Wr
     }
     let one = |text: String| vec![(key.to_owned(), Written::Text(text))];
     match (key, node.value) {
-        ("minram" | "maxram" | "metadata", Json::Number(text)) => one(text),
+        ("minram" | "maxram" | "disk_size" | "metadata", Json::Number(text)) => one(text),
         ("lbaas", Json::Bool(value)) => one(value.to_string()),
         ("users" | "networks" | "billingtags", Json::List(nodes)) => list(reader, key, nodes),
         (_, Json::Text(text)) => match text.chars().find(|&c| is_steering(c)) {
