@@ -20,6 +20,10 @@ pub enum BaseRef {
     Directory(PathBuf),
     /// An image, by path, by uuid or by name and version.
     Image(String),
+    /// A file that is the disk of a virtual machine.
+    Disk(PathBuf),
+    /// A disk that a server has.
+    Url(String),
 }
 
 /// Where images come from that no library has.
@@ -70,6 +74,9 @@ impl BaseRef {
                 ))
             };
         }
+        if crate::disk::is_url(name) {
+            return Ok(Self::Url(name.to_owned()));
+        }
         let path = folder.join(name);
         let archive = ARCHIVES.iter().any(|ending| name.ends_with(ending));
         if name.contains('/') || matches!(name, "." | "..") || archive || path.is_dir() {
@@ -97,6 +104,14 @@ impl BaseRef {
         Ok(Self::Image(name.to_owned()))
     }
 
+    /// The same where a virtual machine is made: a file that is no image is a disk.
+    pub(crate) fn of_disk(self) -> Self {
+        match self {
+            Self::Archive(path) => Self::Disk(path),
+            other => other,
+        }
+    }
+
     /// A file is an image by what is in it, whatever its name.
     fn of_file(path: PathBuf) -> Self {
         match path.to_str().filter(|_| is_image(&path)) {
@@ -110,8 +125,10 @@ impl fmt::Display for BaseRef {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Debian { suite } => write!(out, "debian:{suite}"),
-            Self::Archive(path) | Self::Directory(path) => write!(out, "{}", path.display()),
-            Self::Image(name) => out.write_str(name),
+            Self::Archive(path) | Self::Directory(path) | Self::Disk(path) => {
+                write!(out, "{}", path.display())
+            }
+            Self::Image(name) | Self::Url(name) => out.write_str(name),
         }
     }
 }

@@ -2,15 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "local")]
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
+#[cfg(feature = "local")]
+use mibe_disk::{
+    scratch::SparseFile,
+    source::{Format, Raw},
+};
 use mibe_image::manifest::{ImageType, Manifest};
 use mibe_image::open::{Image, Libraries, ObjsetKind};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "local")]
-use zfs_stream::read::{Filesystem, NoContents, ReadError, Snapshot};
+use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "local")]
+use zfs_stream::read::{Filesystem, NoContents, ReadError, Snapshot, Volume};
 
 use crate::base::FetchBase;
 use crate::error::BuildError;
@@ -22,6 +29,7 @@ pub struct BaseImage {
     chain: Vec<Image>,
     manifest: Option<Manifest>,
     guid: u64,
+    kind: ObjsetKind,
 }
 
 impl BaseImage {
@@ -30,7 +38,7 @@ impl BaseImage {
     ///
     /// # Errors
     ///
-    /// There is no such image, an origin is missing, or it is not of a zone.
+    /// There is no such image, an origin is missing, or it is of a kind that no build starts from.
     pub fn open(
         name: &str,
         libraries: &Libraries,
@@ -59,22 +67,28 @@ impl BaseImage {
                 &["write it to a file first"],
             ));
         }
-        if header.kind != ObjsetKind::Filesystem {
-            return Err(BuildError::usage(
-                format!("the base {name} is the disk of a virtual machine, not a zone"),
-                &["the local builder builds on images of type lx-dataset and zone-dataset"],
-            ));
-        }
         let base = Self {
             manifest: image.manifest().cloned(),
             guid: header.to_guid,
+            kind: header.kind,
             chain,
         };
         match base.manifest.as_ref().map(|manifest| manifest.kind) {
-            None | Some(ImageType::LxDataset | ImageType::ZoneDataset) => Ok(base),
+            None | Some(ImageType::LxDataset | ImageType::ZoneDataset) if !base.is_volume() => {
+                Ok(base)
+            }
+            None | Some(ImageType::Zvol) if base.is_volume() => Ok(base),
+            None | Some(ImageType::LxDataset | ImageType::ZoneDataset | ImageType::Zvol) => {
+                Err(BuildError::usage(
+                    format!(
+                        "the manifest of the base {name} says another type than its stream is of"
+                    ),
+                    &["`mibe image verify` looks into every part of an image"],
+                ))
+            }
             Some(other) => Err(BuildError::usage(
                 format!("the base {name} is an image of type {other}, which no build starts from"),
-                &["take one of type lx-dataset or zone-dataset"],
+                &["take one of type lx-dataset, zone-dataset or zvol"],
             )),
         }
     }
@@ -89,6 +103,11 @@ impl BaseImage {
         self.manifest
             .as_ref()
             .is_some_and(|manifest| manifest.kind == ImageType::ZoneDataset)
+    }
+
+    /// Whether it is the disk of a virtual machine.
+    pub fn is_volume(&self) -> bool {
+        self.kind == ObjsetKind::Volume
     }
 
     /// The guid of its snapshot.
@@ -206,6 +225,44 @@ impl ChainFiles {
             std::path::absolute(path).map_err(BuildError::io("find", path.as_std_path()))
         });
         Ok(Self(paths.collect::<Result<_, _>>()?))
+    }
+}
+
+#[cfg(feature = "local")]
+impl BaseImage {
+    /// Writes the disk of a volume to the new raw file `path`, of `size` bytes where it is to be larger; the second value is its block size.
+    ///
+    /// # Errors
+    ///
+    /// The image is damaged, `path` could not be written, `size` is less than the disk's, or `cancel` was raised.
+    pub(crate) fn volume(
+        &self,
+        path: &Path,
+        size: Option<u64>,
+        cancel: &AtomicBool,
+    ) -> Result<(Raw, u32), BuildError> {
+        let broken = |message: String| BuildError::Base {
+            message: format!("{} can't be a base: {message}", self.title()),
+            hints: vec!["`mibe image verify` looks into every part of an image".to_owned()],
+            source: None,
+        };
+        let files = self.files()?;
+        let mut snapshot = files.open().map_err(broken)?;
+        let mut file = SparseFile::create(path)?;
+        let volume = Volume::read(&mut snapshot, &mut |offset, bytes| {
+            if cancel.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            file.write(offset, bytes).map_err(io::Error::other)
+        });
+        if cancel.load(Ordering::SeqCst) {
+            return Err(BuildError::Cancelled);
+        }
+        let volume = volume.map_err(|error| broken(files.failed(&error)))?;
+        let size = mibe_disk::prepare::image_size(volume.size, size)?;
+        let file = file.finish(size)?;
+        let raw = Raw::open(file, Format::Raw).map_err(BuildError::io("read", path))?;
+        Ok((raw, volume.block_size))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::packages::PackageManager;
 use crate::paths::Paths;
 use crate::plan::{Plan, Step};
 use crate::report::Reporter;
-use crate::work::{NewFile, Work};
+use crate::work::{Guest, NewFile, Work};
 
 /// Where customize stands in the build machine; scripts of the shell mibe remove themselves by this path.
 const CUSTOMIZE: &str = "root/customize";
@@ -201,7 +201,7 @@ impl Run<'_, '_> {
                 .map_or("unknown", PackageManager::name)
         ));
         if self.plan.steps.contains(&Step::Finalise) {
-            self.machine.work(&Work::Prepare)?;
+            self.machine.work(&Work::Prepare(Guest::Zone))?;
         }
         for step in &self.plan.steps {
             match step {
@@ -407,7 +407,7 @@ impl Run<'_, '_> {
     fn finalise(&mut self) -> Result<(), BuildError> {
         // Whatever the script did: the shell mibe ran it from there, and it must not be in the image.
         self.machine.work(&Work::Remove(CUSTOMIZE.into()))?;
-        let report = self.machine.work(&Work::Finalise)?.finalised;
+        let report = self.machine.work(&Work::Finalise(Guest::Zone))?.finalised;
         for note in &report.notes {
             self.reporter.log.note(note);
         }
@@ -424,6 +424,14 @@ impl Run<'_, '_> {
             self.reporter
                 .log
                 .note(&format!("left out a socket: {socket}"));
+        }
+        if let Some(disk) = &captured.disk {
+            for note in &disk.notes {
+                self.reporter.log.note(note);
+            }
+            for warning in &disk.warnings {
+                self.reporter.warning(warning);
+            }
         }
         if let Some(difference) = &captured.difference {
             self.reporter.log.note(&format!(

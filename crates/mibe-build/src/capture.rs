@@ -1,6 +1,7 @@
 //! The ZFS stream of a build machine's file system: what it is to say, and what came of it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::base_image::ChainFiles;
 
@@ -29,11 +30,31 @@ pub struct Captured {
     pub entries: Option<u64>,
     /// Paths of the first sockets, which no image carries.
     pub sockets: Vec<String>,
-    /// Of an incremental stream: what differs from the base.
+    /// What differs from the base, where it was compared with it.
     pub difference: Option<Difference>,
+    /// What is known of the disk, where it is one.
+    #[serde(default)]
+    pub disk: Option<DiskFacts>,
 }
 
-/// How many files an incremental stream is about.
+/// What is known of the disk of a virtual machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// What was done to it, for the log.
+    pub notes: Vec<String>,
+    /// What may not be as it was meant.
+    pub warnings: Vec<String>,
+    /// Fields of the image's manifest.
+    pub fields: Map<String, Value>,
+    /// What machines need.
+    pub requirements: Map<String, Value>,
+    /// Tags of the image.
+    pub tags: Map<String, Value>,
+    /// The user that cloud-init makes.
+    pub default_user: Option<String>,
+}
+
+/// How many files differ from the base's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Files that are not in the base.

@@ -6,7 +6,7 @@ use mibe_recipe::Recipe;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::capture::Captured;
+use crate::capture::{Captured, DiskFacts};
 use crate::error::BuildError;
 use crate::plan::Plan;
 
@@ -62,9 +62,10 @@ pub(crate) fn manifest(
         )
     })?;
     let base = plan.base_manifest();
-    let requirements = requirements(plan, base)?;
-    let users: Vec<Value> = if recipe.users.is_empty() {
-        vec![json!({"name": "root"})]
+    let disk = captured.disk.as_ref();
+    let requirements = requirements(plan, disk, base)?;
+    let users = if recipe.users.is_empty() {
+        default_users(disk.and_then(|disk| disk.default_user.as_deref()))
     } else {
         recipe
             .users
@@ -81,7 +82,9 @@ pub(crate) fn manifest(
             .map_or("os", |role| role.value.as_str())
             .into(),
     );
-    if !plan.is_native() {
+    if let Some(disk) = disk {
+        tags.extend(disk.tags.clone());
+    } else if !plan.is_native() {
         // Zones of the image can't do without; so it comes from the base where the recipe has none.
         let of_base = base
             .and_then(|base| base.tags.as_ref()?.get("kernel_version")?.as_str())
@@ -110,6 +113,9 @@ pub(crate) fn manifest(
         "tags": tags,
     });
     if let Some(fields) = manifest.as_object_mut() {
+        if let Some(disk) = disk {
+            fields.extend(disk.fields.clone());
+        }
         for (key, value) in [
             ("description", &recipe.description),
             ("homepage", &recipe.homepage),
@@ -186,8 +192,18 @@ pub(crate) fn valid(manifest: Value) -> Result<Manifest, BuildError> {
     }
 }
 
+/// The users of an image whose recipe names none: root, and the one that cloud-init makes.
+pub(crate) fn default_users(made: Option<&str>) -> Vec<Value> {
+    let names = std::iter::once("root").chain(made.filter(|name| *name != "root"));
+    names.map(|name| json!({"name": name})).collect()
+}
+
 /// What machines of the image need: what the recipe says, then what the base says, then what most images say.
-fn requirements(plan: &Plan, base: Option<&Manifest>) -> Result<Map<String, Value>, BuildError> {
+fn requirements(
+    plan: &Plan,
+    disk: Option<&DiskFacts>,
+    base: Option<&Manifest>,
+) -> Result<Map<String, Value>, BuildError> {
     let recipe = &plan.recipe;
     let mut requirements = match base.and_then(|base| base.requirements.as_ref()) {
         Some(inherited) => object(inherited)?,
@@ -208,7 +224,11 @@ fn requirements(plan: &Plan, base: Option<&Manifest>) -> Result<Map<String, Valu
         };
         requirements.insert("networks".into(), networks.into());
     }
-    if !plan.is_native() {
+    // Zones of Linux, which is all that is neither native nor a disk.
+    let is_lx = !plan.is_native() && disk.is_none();
+    if let Some(disk) = disk {
+        requirements.extend(disk.requirements.clone());
+    } else if is_lx {
         requirements.insert("brand".into(), "lx".into());
     }
     // illumos promises programs of an older platform to run on a newer one, not the reverse: `imgadm create` asks for the
@@ -227,7 +247,7 @@ fn requirements(plan: &Plan, base: Option<&Manifest>) -> Result<Map<String, Valu
         Some(platform) => {
             requirements.insert("min_platform".into(), json!({"7.0": platform}));
         }
-        None if !plan.is_native() && !requirements.contains_key("min_platform") => {
+        None if is_lx && !requirements.contains_key("min_platform") => {
             requirements.insert("min_platform".into(), json!({"7.0": MIN_PLATFORM}));
         }
         None => {}

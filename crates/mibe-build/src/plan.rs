@@ -1,5 +1,6 @@
 //! From a recipe to the steps of its build, before anything is touched.
 
+mod disk;
 mod refusals;
 
 use std::fmt;
@@ -10,11 +11,12 @@ use mibe_image::file::Compression;
 use mibe_image::library::ImagePaths;
 use mibe_image::manifest::Manifest;
 use mibe_image::open::Libraries;
-use mibe_recipe::{Code, CopyEntry, EntryKind, Located, Problem, Recipe};
+use mibe_recipe::{Code, CopyEntry, EntryKind, Located, Problem, Recipe, Target};
 
 use serde::Serialize;
 
-use self::refusals::{buildable, buildable_on_host, of_host, origin};
+pub use self::disk::DiskPlan;
+use self::refusals::{buildable, buildable_on_host, disk_buildable, of_host, origin};
 use crate::base::{BaseRef, FetchBase};
 use crate::base_image::BaseImage;
 use crate::error::BuildError;
@@ -89,6 +91,8 @@ pub struct Plan {
     pub base_image: Option<BaseImage>,
     /// The image that the base is, if it is one of a host.
     pub host_base: Option<HostBase>,
+    /// The disk that the image will be, if it is one of a virtual machine.
+    pub disk: Option<DiskPlan>,
     /// Whether the image will be one of illumos.
     native: bool,
     /// Whether only what differs from the base is to be in the image's stream.
@@ -187,6 +191,11 @@ impl Plan {
                 ));
             }
         };
+        let is_hvm = recipe
+            .target
+            .as_ref()
+            .is_some_and(|target| target.value == Target::Hvm);
+        let base = if is_hvm { base.of_disk() } else { base };
         let host_base = match host {
             Some(host) => Some(of_host(&base, host)?),
             None => None,
@@ -199,9 +208,16 @@ impl Plan {
             }
             _ => None,
         };
+        let image = base_image.as_ref();
+        let mut disk = None;
         let native = match &host_base {
             Some(base) => buildable_on_host(&recipe, base)?,
-            None => buildable(&recipe, base_image.as_ref())?,
+            None if disk::is_wanted(&recipe, image) => {
+                disk_buildable(&recipe, options.incremental)?;
+                disk = Some(DiskPlan::of(&recipe, &base, image)?);
+                false
+            }
+            None => buildable(&recipe, &base, image)?,
         };
         if options.incremental && host_base.is_none() {
             origin(base_image.as_ref(), &base)?;
@@ -246,6 +262,7 @@ impl Plan {
             base,
             base_image,
             host_base,
+            disk,
             native,
             incremental: options.incremental,
             entries,
@@ -335,6 +352,8 @@ impl fmt::Display for Plan {
             "kind",
             if native {
                 "native (type zone-dataset, os smartos)"
+            } else if self.disk.is_some() {
+                "HVM (type zvol, for kvm and bhyve)"
             } else {
                 "LX (type lx-dataset, os linux, brand lx)"
             },
@@ -344,6 +363,9 @@ impl fmt::Display for Plan {
             (Some(image), _) => field("base image", &image.title())?,
             (None, Some(base)) => field("base image", &base.described())?,
             (None, None) => {}
+        }
+        if let Some(disk) = &self.disk {
+            field("disk", &disk.described())?;
         }
         if self.incremental {
             field("stream", "incremental: what differs from the base")?;

@@ -20,8 +20,8 @@ pub use crate::local::perform::perform;
 pub enum Work {
     /// Finds out what the tree is; changes nothing.
     Inspect,
-    /// Makes the tree fit to build in: no service starts, no udev comes in.
-    Prepare,
+    /// Makes the tree fit to build in: no service starts, and no udev comes into a zone.
+    Prepare(Guest),
     /// Lays the entries of a repository's copy/ over the tree.
     Lay {
         /// The folder copy/ on this host.
@@ -36,7 +36,17 @@ pub enum Work {
     /// Removes a path, whatever stands there.
     Remove(PathBuf),
     /// Undoes [`Work::Prepare`] and makes the tree fit to be an image. Nothing runs in the machine after it.
-    Finalise,
+    Finalise(Guest),
+}
+
+/// What kind of machine a tree is the root of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "local", derive(Serialize, Deserialize))]
+pub enum Guest {
+    /// A zone.
+    Zone,
+    /// A virtual machine with its own kernel.
+    Machine,
 }
 
 impl Work {
@@ -44,11 +54,11 @@ impl Work {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Inspect => "look at the tree",
-            Self::Prepare => "prepare the tree",
+            Self::Prepare(_) => "prepare the tree",
             Self::Lay { .. } => "lay copy/ over the tree",
             Self::Write(_) => "write files",
             Self::Remove(_) => "remove a file",
-            Self::Finalise => "finalise the tree",
+            Self::Finalise(_) => "finalise the tree",
         }
     }
 }
@@ -68,16 +78,18 @@ pub struct NewFile {
 
 /// JSON has no bytes; an array of numbers would take a hundred times the memory.
 #[cfg(feature = "local")]
-mod base64_bytes {
+pub(crate) mod base64_bytes {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         BASE64_STANDARD.decode(text).map_err(D::Error::custom)
     }

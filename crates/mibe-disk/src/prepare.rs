@@ -131,8 +131,7 @@ pub fn prepare(
 ) -> Result<Prepared, DiskError> {
     let read = || DiskError::io("read", path);
     let mut notes = Vec::new();
-    let is_gpt = matches!(table::read(disk).map_err(read())?, Some(table) if table.kind == table::TableKind::Gpt);
-    if is_gpt && table::grow(disk, disk.file()).map_err(|error| ungrown(error, path))? {
+    if move_table(disk, path)? {
         notes.push("the second partition table was moved to the disk's end".to_owned());
     }
     let before = inspect(disk).map_err(read())?;
@@ -205,6 +204,7 @@ pub fn prepare(
             changes.list
         };
         editor.apply(&changes, folder, cancel)?;
+        editor.discard(folder, cancel)?;
         editor.check(folder, cancel)?;
     }
     let after = inspect(disk).map_err(read())?;
@@ -230,7 +230,7 @@ pub fn prepare(
             .find(|problem| problem.code == "kernel-command-line")
             .map(|problem| problem.mend.clone());
         let mut hints: Vec<&str> = mend.as_deref().into_iter().collect();
-        hints.push("or import it with --datasource keep, as it is");
+        hints.push("or leave it as it is: --datasource keep (of a build, datasource=\"keep\" in the manifest)");
         return Err(DiskError::disk(
             path,
             format!("cloud-init can't be made to use the metadata of SmartOS: {why}"),
@@ -247,6 +247,20 @@ pub fn prepare(
         .filter(|problem| problem.severity < Severity::Note)
         .collect();
     Ok(prepared)
+}
+
+/// Moves the second header of a GPT to the end of the raw disk `disk` in the file `path`; whether there was anything to do.
+///
+/// # Errors
+///
+/// The disk could not be read or written, or ends before its partitions.
+pub fn move_table(disk: &Raw, path: &Path) -> Result<bool, DiskError> {
+    match table::read(disk).map_err(DiskError::io("read", path))? {
+        Some(table) if table.kind == table::TableKind::Gpt => {
+            table::grow(disk, disk.file()).map_err(|error| ungrown(error, path))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The error of a table that can't be moved to the end of the disk in `path`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::DiskError;
-use crate::source::{Format, Raw, Source};
+use crate::source::{Format, Raw, Source, next_data};
 
 /// Zeroes of this size and alignment become holes: a block of common file systems.
 const HOLE: usize = 4096;
@@ -16,13 +16,17 @@ const HOLE: usize = 4096;
 const PIECE: u64 = 1 << 20;
 
 /// A new file whose zeroes are holes.
-pub(crate) struct SparseFile {
+pub struct SparseFile {
     path: PathBuf,
     file: File,
 }
 
 impl SparseFile {
     /// Makes a file that must not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// It is there, or could not be made.
     pub fn create(path: &Path) -> Result<Self, DiskError> {
         let file = File::options()
             .read(true)
@@ -37,6 +41,10 @@ impl SparseFile {
     }
 
     /// Writes what is not zero.
+    ///
+    /// # Errors
+    ///
+    /// It could not be written.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         for_each_run(bytes, |start, run| {
             self.file.write_all_at(run, offset + start as u64)
@@ -45,6 +53,10 @@ impl SparseFile {
     }
 
     /// Gives the file its size.
+    ///
+    /// # Errors
+    ///
+    /// It could not be written.
     pub fn finish(self, size: u64) -> Result<File, DiskError> {
         self.file
             .set_len(size)
@@ -83,6 +95,70 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(256)
         .all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// Copies `size` bytes of a file to a place of another where nothing but zeroes are, which stay holes.
+///
+/// # Errors
+///
+/// A file could not be read or written, or `cancel` was raised (`Interrupted`).
+pub(crate) fn copy_range(
+    from: &File,
+    from_offset: u64,
+    to: &File,
+    to_offset: u64,
+    size: u64,
+    cancel: &AtomicBool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE as usize];
+    let end = from_offset + size;
+    let mut at = from_offset;
+    while let Some(range) = next_data(from, at, end)? {
+        at = range.start;
+        while at < range.end {
+            if cancel.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let piece = &mut buffer[..(range.end - at).min(PIECE) as usize];
+            from.read_exact_at(piece, at)?;
+            for_each_run(piece, |start, run| {
+                to.write_all_at(run, at - from_offset + to_offset + start as u64)
+            })?;
+            at += piece.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `size` bytes of a file zeroes, of a hole where its file system has holes.
+///
+/// # Errors
+///
+/// The file could not be written.
+pub(crate) fn clear(file: &File, offset: u64, size: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(file, how, offset, size) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let zeroes = vec![0; PIECE as usize];
+    let end = offset + size;
+    let mut at = offset;
+    while let Some(range) = next_data(file, at, end)? {
+        at = range.start;
+        while at < range.end {
+            let piece = &zeroes[..(range.end - at).min(PIECE) as usize];
+            file.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a disk into a new raw file of `size` bytes, which is not less than the disk's; `progress` gets the bytes of the disk that are done.

@@ -153,6 +153,11 @@ impl Cancel {
         Self(flag)
     }
 
+    /// The atomic, for others that are to end with it.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Raises it. Safe in a signal handler.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);

@@ -20,7 +20,7 @@ use zfs_stream::StreamOptions;
 use super::{DiskInput, Workshop};
 use crate::error::BuildError;
 use crate::journal::Publication;
-use crate::manifest::{NO_OWNER, content_uuid, dataset, published_at, valid};
+use crate::manifest::{NO_OWNER, content_uuid, dataset, default_users, published_at, valid};
 use crate::paths::Paths;
 
 /// What is to be made of a disk.
@@ -169,7 +169,8 @@ pub fn import(
         json!([{"name": "net0", "description": "public"}]),
     );
     fields.insert("requirements".into(), requirements.into());
-    fields.insert("users".into(), users(prepared.default_user.as_deref()));
+    let users = default_users(prepared.default_user.as_deref());
+    fields.insert("users".into(), users.into());
     let mut tags = prepared.tags.clone();
     tags.insert("role".into(), "os".into());
     fields.insert("tags".into(), tags.into());
@@ -212,15 +213,6 @@ pub fn import(
         notes: prepared.notes,
         warnings: prepared.warnings,
     })
-}
-
-/// The users of a manifest: root, and the one that cloud-init makes.
-pub(crate) fn users(default: Option<&str>) -> Value {
-    let names = std::iter::once("root").chain(default.filter(|name| *name != "root"));
-    names
-        .map(|name| json!({"name": name}))
-        .collect::<Vec<_>>()
-        .into()
 }
 
 /// What no image server would take is known before the work begins.

@@ -50,6 +50,21 @@ impl Workshop {
         &self.directory
     }
 
+    /// Removes the folder.
+    ///
+    /// # Errors
+    ///
+    /// It could not be removed; the journal still names it then.
+    pub fn remove(mut self) -> Result<(), BuildError> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(BuildError::io("remove", &self.directory)(error));
+            }
+            _ => {}
+        }
+        self.record.take().map_or(Ok(()), Record::strike)
+    }
+
     /// Its place in the journal.
     pub(crate) fn record(&mut self) -> Option<&mut Record> {
         self.record.as_mut()

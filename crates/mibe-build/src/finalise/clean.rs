@@ -12,6 +12,12 @@ use super::{FinaliseError, Report, at, exists, is_dir, lookup, remove, replace, 
 /// Cleans `root`; ordinary removals become notes, those of something a repository may have laid in
 /// on purpose warnings.
 pub fn clean(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
+    clean_machine(root, report)?;
+    names(root, report)
+}
+
+/// The same, but for the names that a zone gets from the platform: the guest of a virtual machine gives itself its own.
+pub fn clean_machine(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
     remove_all(root, IDENTITY, report)?;
     remove_all(root, REMOVED, report)?;
     for directory in EMPTIED {
@@ -22,8 +28,7 @@ pub fn clean(root: &Root, report: &mut Report) -> Result<(), FinaliseError> {
     }
     authorized_keys(root, report)?;
     truncate_logs(root, Path::new("var/log"), report)?;
-    machine_id(root)?;
-    names(root, report)
+    machine_id(root)
 }
 
 /// Takes out what would make all machines of one base pass for one, and two equal bases differ.

@@ -61,6 +61,16 @@ pub fn finalise_lx(root: &Root) -> Result<Report, FinaliseError> {
     Ok(report)
 }
 
+/// Finalises the tree of a virtual machine's root: what the build and the disk's past left goes. What makes it one of SmartOS is done to the disk.
+pub fn finalise_machine(root: &Root) -> Result<Report, FinaliseError> {
+    let mut report = Report {
+        distribution: Distribution::of(root).pretty_name,
+        ..Report::default()
+    };
+    clean::clean_machine(root, &mut report)?;
+    Ok(report)
+}
+
 /// Takes out of a base what belongs to the machine that it was made in.
 pub fn anonymise(root: &Root) -> Result<(), FinaliseError> {
     clean::anonymise(root, &mut Report::default())

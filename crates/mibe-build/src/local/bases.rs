@@ -11,7 +11,8 @@ use mibe_image::progress::Event;
 use mibe_sandbox::{Command, JobFiles};
 use sha2::{Digest as _, Sha256};
 
-use super::{LocalBuilder, LocalMachine, jobs};
+use super::machine::{HOSTNAME, LocalMachine, ended};
+use super::{LocalBuilder, jobs};
 use crate::bootstrap::download::{Fetcher, Wanted};
 use crate::bootstrap::index::{Index, Package};
 use crate::bootstrap::install::{self, BaseRecord, Unpack};
@@ -341,11 +342,11 @@ impl Bootstrap<'_> {
             let what = format!("dpkg {}", argv.get(4).map_or("", String::as_str));
             let command = Command {
                 env: env.clone(),
-                hostname: super::HOSTNAME.to_owned(),
+                hostname: HOSTNAME.to_owned(),
                 timeout: Some(TIMEOUT),
                 ..Command::new(argv)
             };
-            let how = match super::ended(machine.sandbox().run(&command, cancel, output)?) {
+            let how = match ended(machine.sandbox().run(&command, cancel, output)?) {
                 Outcome::Exited(0) => continue,
                 Outcome::Cancelled => return Err(BuildError::Cancelled),
                 outcome => outcome_in_words(outcome, TIMEOUT),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::archive::{self, Existing};
 use crate::base_image::ChainFiles;
 use crate::bootstrap::install;
+use crate::local::disk;
 use crate::unpack_image::{self, Selection, UnpackImageError, Unpacked};
 use crate::{capture, finalise, work};
 
@@ -23,6 +24,8 @@ pub(crate) const COPY_DIRECTORY: &str = "copy-directory";
 pub(crate) const PACK: &str = "pack";
 pub(crate) const TAR: &str = "tar";
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
+pub(crate) const UNPACK_DISK: &str = "unpack-disk";
+pub(crate) const DISK_DIFFERENCE: &str = "disk-difference";
 
 /// What a program that embeds this crate must hand to [`mibe_sandbox::agent_main`].
 pub const JOBS: &[Job] = &[
@@ -63,6 +66,14 @@ pub const JOBS: &[Job] = &[
         },
     },
     Job {
+        name: UNPACK_DISK,
+        run: disk::unpack_job,
+    },
+    Job {
+        name: DISK_DIFFERENCE,
+        run: disk::difference_job,
+    },
+    Job {
         name: BOOTSTRAP,
         run: |root, input| {
             install::unpack(root, &arguments(input.args)?)?;
@@ -71,15 +82,15 @@ pub const JOBS: &[Job] = &[
     },
 ];
 
-fn arguments<T: DeserializeOwned>(args: Value) -> Result<T, String> {
+pub(super) fn arguments<T: DeserializeOwned>(args: Value) -> Result<T, String> {
     serde_json::from_value(args).map_err(|error| error.to_string())
 }
 
-fn answer(value: impl Serialize) -> Result<Value, String> {
+pub(super) fn answer(value: impl Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
-fn output(file: Option<File>) -> Result<File, String> {
+pub(super) fn output(file: Option<File>) -> Result<File, String> {
     file.ok_or_else(|| "no file to write to".to_owned())
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use mibe_sandbox::{Kind, Root};
 
 use crate::packages::{PackageManager, SCRATCH};
-use crate::work::{Work, WorkReport};
+use crate::work::{Guest, Work, WorkReport};
 use crate::{finalise, lay};
 
 /// Denies the start of services while packages are installed (invoke-rc.d's policy layer); 101 is "forbidden".
@@ -24,7 +24,7 @@ pub fn perform(root: &Root, work: &Work) -> Result<WorkReport, String> {
             report.package_manager = PackageManager::of(root);
             report.distribution = finalise::Distribution::of(root).pretty_name;
         }
-        Work::Prepare => prepare(root)?,
+        Work::Prepare(guest) => prepare(root, *guest)?,
         Work::Lay {
             source,
             entries,
@@ -43,15 +43,19 @@ pub fn perform(root: &Root, work: &Work) -> Result<WorkReport, String> {
             }
         }
         Work::Remove(path) => remove(root, path)?,
-        Work::Finalise => {
+        Work::Finalise(guest) => {
             restore(root)?;
-            report.finalised = finalise::finalise_lx(root).map_err(|error| error.to_string())?;
+            let finalised = match guest {
+                Guest::Zone => finalise::finalise_lx(root),
+                Guest::Machine => finalise::finalise_machine(root),
+            };
+            report.finalised = finalised.map_err(|error| error.to_string())?;
         }
     }
     Ok(report)
 }
 
-fn prepare(root: &Root) -> Result<(), String> {
+fn prepare(root: &Root, guest: Guest) -> Result<(), String> {
     if root.metadata(Path::new("usr/sbin")).is_ok() {
         if root.metadata(Path::new(POLICY_PATH)).is_ok()
             && root.metadata(Path::new(POLICY_SAVED)).is_err()
@@ -62,7 +66,7 @@ fn prepare(root: &Root) -> Result<(), String> {
         root.write(Path::new(POLICY_PATH), 0o755, POLICY)
             .map_err(named("write", Path::new(POLICY_PATH)))?;
     }
-    if root.metadata(Path::new("etc/apt/preferences.d")).is_ok() {
+    if guest == Guest::Zone && root.metadata(Path::new("etc/apt/preferences.d")).is_ok() {
         root.write(Path::new(PIN_PATH), 0o644, PIN)
             .map_err(named("write", Path::new(PIN_PATH)))?;
     }

@@ -270,6 +270,7 @@ pub fn capture(
             .map(|path| path.display().to_string())
             .collect(),
         difference,
+        disk: None,
     })
 }
 

@@ -1,5 +1,8 @@
 //! What a builder can't do, refused before anything is touched.
 
+use std::fs::File;
+use std::path::Path;
+
 use mibe_image::manifest::ImageType;
 use mibe_recipe::{Recipe, Target};
 
@@ -28,18 +31,30 @@ pub(super) fn origin(image: Option<&BaseImage>, base: &BaseRef) -> Result<(), Bu
 }
 
 /// Refuses what the local builder can't do, before anything is touched; says whether the image will be a native one.
-pub(super) fn buildable(recipe: &Recipe, base: Option<&BaseImage>) -> Result<bool, BuildError> {
+pub(super) fn buildable(
+    recipe: &Recipe,
+    base: &BaseRef,
+    image: Option<&BaseImage>,
+) -> Result<bool, BuildError> {
     let target = recipe.target.as_ref().map(|target| target.value);
-    let is_native = base.is_some_and(BaseImage::is_native);
-    if target == Some(Target::Hvm) {
+    let is_disk = match base {
+        BaseRef::Url(_) | BaseRef::Disk(_) => true,
+        BaseRef::Archive(path) => is_disk(path),
+        _ => image.is_some_and(BaseImage::is_volume),
+    };
+    if is_disk {
         return Err(BuildError::usage(
             format!(
-                "{} builds an HVM image, and the local builder of this version makes images of zones",
+                "the base {base} is the disk of a virtual machine, and {} makes the image of a zone",
                 recipe.directory
             ),
-            &["if it is meant for LX, put os=\"linux\" into its manifest"],
+            &[
+                "if the image is to be one of a virtual machine, put type=\"zvol\" into the manifest",
+            ],
         ));
     }
+    let base = image;
+    let is_native = base.is_some_and(BaseImage::is_native);
     let has_native_base = is_native || base.is_some_and(|base| base.manifest().is_none());
     if target == Some(Target::Native) && !has_native_base {
         return Err(BuildError::usage(
@@ -86,6 +101,35 @@ pub(super) fn buildable(recipe: &Recipe, base: Option<&BaseImage>) -> Result<boo
     }
     no_urls(recipe)?;
     Ok(false)
+}
+
+/// Whether a file is a disk by what it begins with; a raw one can't be told from anything else.
+fn is_disk(path: &Path) -> bool {
+    use mibe_disk::source::Format;
+    let format = File::open(path).and_then(|file| Format::of_file(&file));
+    matches!(
+        format,
+        Ok(Format::Qcow2
+            | Format::Vmdk
+            | Format::Vhdx
+            | Format::Vhd
+            | Format::FixedVhd
+            | Format::Vdi)
+    )
+}
+
+/// Refuses what can't be done to a disk.
+pub(super) fn disk_buildable(recipe: &Recipe, incremental: bool) -> Result<(), BuildError> {
+    if incremental {
+        return Err(BuildError::usage(
+            format!(
+                "{} builds the disk of a virtual machine, and only images of zones can be incremental",
+                recipe.directory
+            ),
+            &["leave --incremental out"],
+        ));
+    }
+    no_urls(recipe)
 }
 
 /// Packages by URL are for pkg_add alone.
@@ -142,10 +186,13 @@ pub(super) fn buildable_on_host(recipe: &Recipe, base: &HostBase) -> Result<bool
         Some(Target::Hvm) => {
             return Err(BuildError::usage(
                 format!(
-                    "{} builds an HVM image, and the SmartOS builder of this version makes images of zones",
+                    "{} builds the disk of a virtual machine, and the SmartOS builder makes images of zones",
                     recipe.directory
                 ),
-                &["if it is meant for LX, put os=\"linux\" into its manifest"],
+                &[
+                    "disks are made on a Linux machine: leave --builder smartos out",
+                    "if it is meant for LX, put os=\"linux\" into its manifest",
+                ],
             ));
         }
         Some(Target::Native) if !native => {

@@ -434,8 +434,8 @@ impl Machine for Zone {
     fn work(&mut self, work: &Work) -> Result<WorkReport, BuildError> {
         match work {
             Work::Inspect => return self.inspect(),
-            Work::Finalise => return self.finalise(),
-            Work::Prepare => self.prepare()?,
+            Work::Finalise(_) => return self.finalise(),
+            Work::Prepare(_) => self.prepare()?,
             Work::Lay {
                 source,
                 entries,

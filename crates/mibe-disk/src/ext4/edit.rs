@@ -4,7 +4,6 @@
 //! command failed, so what it says on standard error counts, and e2fsck's word at the end.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -12,21 +11,24 @@ use std::sync::atomic::AtomicBool;
 
 use mibe_host::Outcome;
 
+use super::script;
 use super::xattr::Attributes;
 use crate::error::DiskError;
+use crate::scratch;
 use crate::tool::{self, Tool};
 
 const DEBUGFS: Tool = Tool {
     program: "debugfs",
     package: "e2fsprogs",
 };
+const RESIZE2FS: Tool = Tool {
+    program: "resize2fs",
+    package: "e2fsprogs",
+};
 const E2FSCK: Tool = Tool {
     program: "e2fsck",
     package: "e2fsprogs",
 };
-
-/// Longest line of a script (`BUFSIZ`), less some.
-const LINE: usize = 8000;
 
 /// Owner, mode and time of a new file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +164,59 @@ impl Editor {
         Err(failed)
     }
 
+    /// Has the file system take `size` bytes of its partition, which is as large; it must have been looked at before.
+    ///
+    /// # Errors
+    ///
+    /// It could not be made so large.
+    pub fn grow(&self, size: u64, folder: &Path, cancel: &AtomicBool) -> Result<(), DiskError> {
+        let program = RESIZE2FS.find("a larger file system")?;
+        let io = || DiskError::io("change", &self.disk);
+        // resize2fs cuts a file where the file system ends, whatever offset it is told: so it gets a file of its own.
+        let aside = folder.join("file-system");
+        let disk = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&self.disk)
+            .map_err(io())?;
+        let alone = scratch::SparseFile::create(&aside)?.finish(size)?;
+        scratch::copy_range(&disk, self.offset, &alone, 0, size, cancel).map_err(io())?;
+        let time = self.time().to_string();
+        // Sectors, as blocks are of any size.
+        let arguments = [
+            aside.clone().into_os_string(),
+            format!("{}s", size / 512).into(),
+        ];
+        // The second is the older name of the first.
+        let environment = [
+            ("SOURCE_DATE_EPOCH", time.clone()),
+            ("E2FSPROGS_FAKE_TIME", time),
+        ];
+        let ended = tool::run_any(&program, arguments, folder, &environment, cancel)?;
+        if ended.outcome != Outcome::Exited(0) {
+            return Err(tool::failed(&RESIZE2FS, &ended));
+        }
+        scratch::clear(&disk, self.offset, size).map_err(io())?;
+        scratch::copy_range(&alone, 0, &disk, self.offset, size, cancel).map_err(io())?;
+        fs::remove_file(&aside).map_err(DiskError::io("remove", &aside))
+    }
+
+    /// Has the blocks that no file has be holes of the disk's file: what was removed is nobody's to find, and takes no room. A file system of this
+    /// machine without holes leaves all as it is.
+    ///
+    /// # Errors
+    ///
+    /// The file system turned out not to be sound.
+    pub fn discard(&self, folder: &Path, cancel: &AtomicBool) -> Result<(), DiskError> {
+        let time = [("E2FSCK_TIME", self.time().to_string())];
+        let arguments = ["-fp".into(), "-E".into(), "discard".into(), self.device()];
+        let ended = tool::run_any(&self.e2fsck, arguments, folder, &time, cancel)?;
+        if matches!(ended.outcome, Outcome::Exited(0 | 1)) {
+            return Ok(());
+        }
+        Err(tool::failed(&E2FSCK, &ended))
+    }
+
     /// A time that is no earlier than any that the file system was worked on at, as e2fsck takes those after its own for wrong.
     fn time(&self) -> i64 {
         let read = || -> std::io::Result<[u8; 1024]> {
@@ -207,7 +262,7 @@ impl Editor {
         if changes.is_empty() {
             return Ok(());
         }
-        let script = self.script(changes, folder)?;
+        let script = script::of(changes, self.now, folder)?;
         let path = folder.join("debugfs.script");
         fs::write(&path, script).map_err(DiskError::io("write", &path))?;
         let arguments = [
@@ -240,184 +295,11 @@ impl Editor {
             message,
             if full {
                 &[
-                    "the file system is full: --size makes the disk larger, but its file system grows when it boots first",
+                    "the file system is full, and an import's --size makes only the disk larger; disk_size in the manifest of a build makes both larger",
                 ]
             } else {
                 &[]
             },
         ))
     }
-
-    /// The commands of debugfs.
-    fn script(&self, changes: &[Change], folder: &Path) -> Result<String, DiskError> {
-        let mut script = Script {
-            text: format!("set_current_time @{}\n", self.now.max(0)),
-            folder,
-            files: 0,
-        };
-        for change in changes {
-            match change {
-                Change::Remove(path) => script.command("rm", &[&absolute(path)])?,
-                Change::RemoveDirectory(path) => script.command("rmdir", &[&absolute(path)])?,
-                Change::Directory(path, metadata) => {
-                    script.command("mkdir", &[&absolute(path)])?;
-                    script.metadata(path, 0o040_000, metadata)?;
-                }
-                Change::File(path, content, metadata) => {
-                    let source = match content {
-                        Content::Bytes(bytes) => script.file(bytes)?,
-                        Content::File(file) => {
-                            std::path::absolute(file).map_err(DiskError::io("find", file))?
-                        }
-                    };
-                    script.in_folder(path, |script, name| {
-                        let source = source.as_os_str().as_encoded_bytes();
-                        script.command("write", &[source, name])
-                    })?;
-                    script.metadata(path, 0o100_000, metadata)?;
-                }
-                Change::Symlink(path, target, metadata) => {
-                    script.command("symlink", &[&absolute(path), target])?;
-                    script.metadata(path, 0o120_000, metadata)?;
-                }
-                Change::Node(path, kind, (major, minor), metadata) => {
-                    let (major, minor) = (major.to_string(), minor.to_string());
-                    let (kind_bits, name) = match kind {
-                        'b' => (0o060_000, b"b"),
-                        'c' => (0o020_000, b"c"),
-                        _ => (0o010_000, b"p"),
-                    };
-                    script.in_folder(path, |script, file| {
-                        let mut arguments: Vec<&[u8]> = vec![file, name];
-                        if *kind != 'p' {
-                            arguments.extend([major.as_bytes(), minor.as_bytes()]);
-                        }
-                        script.command("mknod", &arguments)
-                    })?;
-                    script.metadata(path, kind_bits, metadata)?;
-                }
-                Change::Link(of, path, links) => {
-                    script.command("ln", &[&absolute(of), &absolute(path)])?;
-                    script.field(path, "links_count", &links.to_string())?;
-                }
-                Change::Links(path, links) => {
-                    script.field(path, "links_count", &links.to_string())?;
-                }
-                Change::Metadata(path, metadata, removed) => {
-                    for name in removed {
-                        script.command("ea_rm", &[&absolute(path), name])?;
-                    }
-                    let kind = metadata.mode & 0o170_000;
-                    script.metadata(path, kind, metadata)?;
-                }
-            }
-        }
-        Ok(script.text)
-    }
-}
-
-/// Commands, one a line.
-struct Script<'a> {
-    text: String,
-    folder: &'a Path,
-    files: usize,
-}
-
-impl Script<'_> {
-    fn command(&mut self, name: &str, arguments: &[&[u8]]) -> Result<(), DiskError> {
-        let start = self.text.len();
-        self.text.push_str(name);
-        for argument in arguments {
-            let text = std::str::from_utf8(argument)
-                .ok()
-                .filter(|text| !text.contains(['\n', '\r', '\0']));
-            let Some(text) = text else {
-                return Err(DiskError::disk(
-                    Path::new(&*String::from_utf8_lossy(argument)),
-                    "has a name that debugfs can't be told",
-                    &[
-                        "rename it in the build: names with line ends, or that are not UTF-8, can't be written to the disk",
-                    ],
-                ));
-            };
-            let _ = write!(self.text, " \"{}\"", text.replace('"', "\"\""));
-        }
-        if self.text.len() - start > LINE {
-            return Err(DiskError::disk(
-                Path::new(&*String::from_utf8_lossy(
-                    arguments.first().copied().unwrap_or_default(),
-                )),
-                "has a path that is too long to be written to the disk",
-                &[],
-            ));
-        }
-        self.text.push('\n');
-        Ok(())
-    }
-
-    /// Has commands run in the directory of a path that take the name in it as it stands, slashes and all.
-    fn in_folder(
-        &mut self,
-        path: &[u8],
-        commands: impl FnOnce(&mut Self, &[u8]) -> Result<(), DiskError>,
-    ) -> Result<(), DiskError> {
-        let (folder, name) = match path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (absolute(&path[..slash]), &path[slash + 1..]),
-            None => (b"/".to_vec(), path),
-        };
-        self.command("cd", &[&folder])?;
-        commands(self, name)?;
-        self.command("cd", &[b"/"])
-    }
-
-    fn field(&mut self, path: &[u8], name: &str, value: &str) -> Result<(), DiskError> {
-        self.command(
-            "set_inode_field",
-            &[&absolute(path), name.as_bytes(), value.as_bytes()],
-        )
-    }
-
-    fn metadata(&mut self, path: &[u8], kind: u32, metadata: &Metadata) -> Result<(), DiskError> {
-        self.field(
-            path,
-            "mode",
-            &format!("0{:o}", kind | metadata.mode & 0o7777),
-        )?;
-        self.field(path, "uid", &metadata.uid.to_string())?;
-        self.field(path, "gid", &metadata.gid.to_string())?;
-        let (seconds, nanoseconds) = metadata.mtime;
-        // Times before 1970, or of nanoseconds that are none, mean nothing here.
-        let seconds = seconds.clamp(0, (1 << 34) - 1);
-        self.field(path, "mtime", &format!("@{seconds}"))?;
-        // The two lowest bits are those of seconds after 2038.
-        let extra = nanoseconds.min(999_999_999) << 2 | ((seconds + (1 << 31)) >> 32) as u32 & 3;
-        self.field(path, "mtime_extra", &extra.to_string())?;
-        for (name, value) in &metadata.xattrs {
-            let file = self.file(value)?;
-            self.command(
-                "ea_set",
-                &[
-                    b"-f",
-                    file.as_os_str().as_encoded_bytes(),
-                    &absolute(path),
-                    name,
-                ],
-            )?;
-        }
-        Ok(())
-    }
-
-    /// A file of this machine with these bytes.
-    fn file(&mut self, bytes: &[u8]) -> Result<PathBuf, DiskError> {
-        self.files += 1;
-        let folder =
-            std::path::absolute(self.folder).map_err(DiskError::io("find", self.folder))?;
-        let path = folder.join(format!("content-{}", self.files));
-        fs::write(&path, bytes).map_err(DiskError::io("write", &path))?;
-        Ok(path)
-    }
-}
-
-fn absolute(path: &[u8]) -> Vec<u8> {
-    [b"/", path].concat()
 }

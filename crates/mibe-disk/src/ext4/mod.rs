@@ -6,6 +6,7 @@
 mod blocks;
 mod directory;
 pub mod edit;
+mod script;
 mod xattr;
 
 use std::io;

@@ -19,6 +19,7 @@ use crate::error::DiskError;
 pub use self::format::Format;
 pub use self::qcow2::Qcow2;
 pub use self::raw::Raw;
+pub(crate) use self::raw::next_data;
 
 /// Largest disk that is taken, in bytes: more than any host gives a virtual machine, and small enough that no sum of offsets overflows.
 pub const MAX_DISK: u64 = 64 << 40;

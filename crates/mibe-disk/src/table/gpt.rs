@@ -13,6 +13,9 @@ const HEADER: usize = 92;
 /// Most bytes of entries; common tables have 16 KiB.
 const MOST_ENTRIES: u64 = 1 << 20;
 
+/// Sectors of a mebibyte.
+const ALIGNMENT: u64 = (1 << 20) / SECTOR;
+
 /// A header that was found sound, with its entries.
 struct Header {
     sector: [u8; SECTOR as usize],
@@ -178,19 +181,16 @@ pub fn grow(disk: &dyn Source, file: &File) -> io::Result<bool> {
             "the disk ends before the last byte that its GPT gives to partitions",
         ));
     };
-    let sealed = |mut sector: [u8; SECTOR as usize], here: u64, other: u64, entries_at: u64| {
-        for (place, value) in [
-            (24, here),
-            (32, other),
-            (48, backup_entries - 1),
-            (72, entries_at),
-        ] {
-            sector[place..place + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        let length = word(&sector, 12) as usize;
-        let sum = checksum(&sector, length);
-        sector[16..20].copy_from_slice(&sum.to_le_bytes());
-        sector
+    let sealed = |sector, here, other, entries_at| {
+        sealed(
+            sector,
+            &[
+                (24, here),
+                (32, other),
+                (48, backup_entries - 1),
+                (72, entries_at),
+            ],
+        )
     };
     file.write_all_at(&primary.entries, backup_entries * SECTOR)?;
     file.write_all_at(
@@ -215,6 +215,47 @@ pub fn grow(disk: &dyn Source, file: &File) -> io::Result<bool> {
     }
     file.write_all_at(&record, 0)?;
     Ok(true)
+}
+
+/// Lets a partition end where the table lets partitions end.
+pub(super) fn extend(
+    disk: &dyn Source,
+    file: &File,
+    partition: &Partition,
+) -> io::Result<Option<u64>> {
+    let mut primary = header(disk, 1)?.map_err(damaged)?;
+    let backup = header(disk, number(&primary.sector, 32))?.map_err(damaged)?;
+    // Where a mebibyte begins, as the partitions of clouds do.
+    let end = (primary.last_usable + 1) / ALIGNMENT * ALIGNMENT;
+    let at = primary.entry_size * (partition.number as usize - 1);
+    let Some(entry) = primary.entries.get_mut(at..at + primary.entry_size) else {
+        return Ok(None);
+    };
+    let (first, last) = (number(entry, 32), number(entry, 40));
+    if end <= last + 1 {
+        return Ok(None);
+    }
+    entry[40..48].copy_from_slice(&(end - 1).to_le_bytes());
+    let sum = crc32fast::hash(&primary.entries);
+    for header in [&backup, &primary] {
+        let mut sector = header.sector;
+        sector[88..92].copy_from_slice(&sum.to_le_bytes());
+        file.write_all_at(&primary.entries, header.entries_at * SECTOR)?;
+        let here = number(&sector, 24);
+        file.write_all_at(&sealed(sector, &[]), here * SECTOR)?;
+    }
+    Ok(Some((end - first) * SECTOR))
+}
+
+/// A header with numbers at places, and its checksum.
+fn sealed(mut sector: [u8; SECTOR as usize], places: &[(usize, u64)]) -> [u8; SECTOR as usize] {
+    for (place, value) in places {
+        sector[*place..place + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    let length = word(&sector, 12) as usize;
+    let sum = checksum(&sector, length);
+    sector[16..20].copy_from_slice(&sum.to_le_bytes());
+    sector
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

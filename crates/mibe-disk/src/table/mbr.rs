@@ -1,6 +1,8 @@
 //! Master boot records, with the chains of logical partitions that hang on them.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use super::{Partition, SECTOR, Table, TableKind};
 use crate::source::Source;
@@ -76,6 +78,27 @@ fn logical(disk: &dyn Source, start: u64, table: &mut Table) -> io::Result<()> {
         .problems
         .push("the chain of logical partitions has no end".into());
     Ok(())
+}
+
+/// Lets a primary partition end with the disk; one in an extended partition stays as it is.
+pub(super) fn extend(
+    disk: &dyn Source,
+    file: &File,
+    partition: &Partition,
+) -> io::Result<Option<u64>> {
+    if partition.number > 4 {
+        return Ok(None);
+    }
+    let first = partition.start / SECTOR;
+    // As far as the record has numbers for.
+    let sectors = u32::try_from((disk.size() / SECTOR).saturating_sub(first)).unwrap_or(u32::MAX);
+    let size = u64::from(sectors) * SECTOR;
+    if size <= partition.size {
+        return Ok(None);
+    }
+    let at = 446 + 16 * (u64::from(partition.number) - 1) + 12;
+    file.write_all_at(&sectors.to_le_bytes(), at)?;
+    Ok(Some(size))
 }
 
 fn partition(number: u32, (active, kind, start, sectors): Entry, base: u64) -> Partition {

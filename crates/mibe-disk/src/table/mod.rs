@@ -3,6 +3,7 @@
 mod gpt;
 mod mbr;
 
+use std::fs::File;
 use std::io;
 
 use serde::Serialize;
@@ -10,6 +11,28 @@ use serde::Serialize;
 use crate::source::Source;
 
 pub use self::gpt::grow;
+
+/// Lets the partition that ends last go on to the end of the raw disk, after [`grow`]; its bytes then. `None`: it is not the partition `number`, or goes on already.
+///
+/// # Errors
+///
+/// The file could not be read or written, or has no table that is sound.
+pub fn extend(disk: &dyn Source, file: &File, number: u32) -> io::Result<Option<u64>> {
+    let Some(table) = read(disk)? else {
+        return Ok(None);
+    };
+    let last = table
+        .partitions
+        .iter()
+        .max_by_key(|partition| partition.start.saturating_add(partition.size));
+    let Some(last) = last.filter(|last| last.number == number) else {
+        return Ok(None);
+    };
+    match table.kind {
+        TableKind::Gpt => gpt::extend(disk, file, last),
+        TableKind::Mbr => mbr::extend(disk, file, last),
+    }
+}
 
 /// Bytes of a sector, which those of virtual machines have.
 pub const SECTOR: u64 = 512;

@@ -357,3 +357,55 @@ fn what_fails_is_told() {
     assert!(editor.prepare(folder.path(), &never).is_err());
     assert!(editor.check(folder.path(), &never).is_err());
 }
+
+/// What was removed is found by nobody, and nothing outside of the file system is touched.
+#[test]
+fn free_blocks_become_holes() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let secret = b"what nobody is to find again ".repeat(5000);
+    fs::write(tree.join("secret"), &secret).unwrap();
+    fs::write(tree.join("kept"), noise(3_000_000, 5)).unwrap();
+    let disk = make(folder.path(), &tree, &[]);
+    let file = fs::File::options().write(true).open(&disk).unwrap();
+    // What is before and after the file system.
+    for at in [0, 192 << 20] {
+        std::os::unix::fs::FileExt::write_all_at(&file, &noise(1 << 20, 6), at).unwrap();
+    }
+    let editor = Editor::new(&disk, OFFSET, 1_700_000_000).unwrap();
+    let never = AtomicBool::new(false);
+    let change = [Change::Remove(b"secret".to_vec())];
+    editor.apply(&change, folder.path(), &never).unwrap();
+    let holds = |bytes: &[u8]| bytes.windows(20).any(|window| window == &secret[..20]);
+    assert!(holds(&fs::read(&disk).unwrap()));
+    editor.discard(folder.path(), &never).unwrap();
+    editor.check(folder.path(), &never).unwrap();
+    let after = fs::read(&disk).unwrap();
+    assert!(!holds(&after));
+    assert_eq!(after[..1 << 20], noise(1 << 20, 6));
+    assert_eq!(after[192 << 20..193 << 20], noise(1 << 20, 6));
+    let raw = raw(&disk);
+    let ext4 = Ext4::open(&raw, OFFSET, 190 << 20).unwrap();
+    let kept = ext4.read_file("kept", 1 << 30).unwrap().unwrap();
+    assert_eq!(kept, noise(3_000_000, 5));
+}
+
+#[test]
+fn a_file_system_grows() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = tree(folder.path());
+    let disk = make(folder.path(), &tree, &[]);
+    let file = fs::File::options().write(true).open(&disk).unwrap();
+    file.set_len(900 << 20).unwrap();
+    let editor = Editor::new(&disk, OFFSET, 1_700_000_000).unwrap();
+    let never = AtomicBool::new(false);
+    editor.prepare(folder.path(), &never).unwrap();
+    editor.grow(899 << 20, folder.path(), &never).unwrap();
+    editor.check(folder.path(), &never).unwrap();
+    let raw = raw(&disk);
+    let ext4 = Ext4::open(&raw, OFFSET, 899 << 20).unwrap();
+    assert_eq!(ext4.size(), 899 << 20);
+    let large = ext4.read_file("large", 1 << 30).unwrap().unwrap();
+    assert_eq!(large, noise(9_000_000, 1));
+}

@@ -208,3 +208,52 @@ fn overlaps_loops_and_ends_are_told() {
     raw_disk(&path, MIB, &[(0, &sector)]);
     assert!(table::read(&raw(&path)).unwrap().is_none());
 }
+
+#[test]
+fn the_last_partition_goes_on_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    raw_disk(&path, 64 * MIB, &[]);
+    run("sgdisk", &[&"-n", &"2:2048:+1M", &"-n", &"1:8192:0", &path]);
+    let larger = File::options().write(true).open(&path).unwrap();
+    larger.set_len(3 * 1024 * MIB).unwrap();
+    let disk = raw(&path);
+    assert!(table::grow(&disk, disk.file()).unwrap());
+    assert_eq!(table::extend(&disk, disk.file(), 2).unwrap(), None);
+    let size = table::extend(&disk, disk.file(), 1).unwrap().unwrap();
+    assert_eq!(table::extend(&disk, disk.file(), 1).unwrap(), None);
+    let words = run("sgdisk", &[&"--verify", &path]);
+    assert!(words.contains("No problems found"), "{words}");
+    let words = run("sgdisk", &[&"-i", &"1", &path]);
+    let sectors = format!("Partition size: {} sectors", size / 512);
+    assert!(words.contains(&sectors), "{words}");
+    assert!(size > 2900 * MIB, "{size}");
+
+    // The same of an older table, as sfdisk sees it.
+    let script = folder.path().join("script");
+    std::fs::write(
+        &script,
+        "label: dos\nstart=2048,size=20480,type=83\nstart=22528,size=100000,type=83\n",
+    )
+    .unwrap();
+    run(
+        "sh",
+        &[
+            &"-c",
+            &format!(
+                "sfdisk --quiet --wipe always {} < {}",
+                path.display(),
+                script.display()
+            ),
+        ],
+    );
+    let disk = raw(&path);
+    assert_eq!(table::extend(&disk, disk.file(), 1).unwrap(), None);
+    let size = table::extend(&disk, disk.file(), 2).unwrap().unwrap();
+    assert_eq!(size, 3 * 1024 * MIB - 22528 * 512);
+    let words = run("sfdisk", &[&"--dump", &path]);
+    assert!(
+        words.contains(&format!("size={:>12}", size / 512)),
+        "{words}"
+    );
+}

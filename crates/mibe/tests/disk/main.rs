@@ -6,6 +6,7 @@
     reason = "a test that can't go on ends"
 )]
 
+mod built;
 mod ended;
 mod made;
 mod refused;

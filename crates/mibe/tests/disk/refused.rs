@@ -59,6 +59,7 @@ fn guests_that_cannot_be_changed() {
         bios: true,
         uefi: true,
         files: vec![],
+        more: |_| {},
     };
     failed(&import(&none, &[]), 0, &[]);
 }

@@ -37,6 +37,8 @@ pub struct Shape {
     pub bios: bool,
     pub uefi: bool,
     pub files: Vec<(&'static str, String)>,
+    /// What else is to be in the tree.
+    pub more: fn(&Path),
 }
 
 impl Shape {
@@ -49,6 +51,7 @@ impl Shape {
             filesystem: "ext4",
             bios: true,
             uefi: true,
+            more: |_| {},
             files: vec![
                 (
                     "etc/os-release",
@@ -107,6 +110,7 @@ impl Shape {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
         }
+        (self.more)(tree.path());
         let disk = File::create(&path).unwrap();
         disk.set_len(80 * MIB + 1000).unwrap();
         let text = path.to_str().unwrap();

@@ -75,6 +75,7 @@ impl Zone {
             entries: None,
             sockets: Vec::new(),
             difference: None,
+            disk: None,
         })
     }
 
