@@ -71,6 +71,7 @@ pub fn examine(paths: &Paths, agent: &Agent) -> Vec<Check> {
     }
     checks.push(space("space here, for images", Path::new(".")));
     checks.extend(debian());
+    checks.extend(disks());
     checks
 }
 
@@ -134,6 +135,25 @@ fn space(name: &str, folder: &Path) -> Check {
         }
         Err(error) => Check::new(name, Status::Lacks, format!("unknown: {error}")),
     }
+}
+
+/// The programs that disks of virtual machines need.
+fn disks() -> Vec<Check> {
+    mibe_disk::programs()
+        .into_iter()
+        .map(|program| {
+            let name = program.name;
+            match program.path {
+                Some(path) => Check::new(name, Status::Works, path.display().to_string()),
+                None => Check::new(
+                    name,
+                    Status::Lacks,
+                    format!("not found; it is for {}", program.purpose),
+                )
+                .remedy(format!("install the package {} of Debian", program.package)),
+            }
+        })
+        .collect()
 }
 
 /// The keys, and with them the mirror: neither is needed where bases are archives or directories.

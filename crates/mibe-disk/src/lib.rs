@@ -14,3 +14,4 @@ mod tool;
 pub mod volume;
 
 pub use error::DiskError;
+pub use tool::{Program, programs};

@@ -19,6 +19,43 @@ const KEPT: usize = 1 << 20;
 /// Folders of programs that an ordinary user's PATH lacks.
 const SYSTEM: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
+/// A program that disks need, for people.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+    /// Where it is; `None`: nowhere.
+    pub path: Option<PathBuf>,
+}
+
+/// The programs that disks need, and where they are.
+pub fn programs() -> Vec<Program> {
+    let needed = [
+        ("debugfs", "e2fsprogs", "changing a guest's files"),
+        ("e2fsck", "e2fsprogs", "checking its file system"),
+        ("resize2fs", "e2fsprogs", "disks made larger by builds"),
+        ("qemu-img", "qemu-utils", "reading vmdk, vhdx, vhd and vdi"),
+    ];
+    needed
+        .into_iter()
+        .map(|(name, package, purpose)| Program {
+            name,
+            package,
+            purpose,
+            path: Tool {
+                program: name,
+                package,
+            }
+            .find(purpose)
+            .ok(),
+        })
+        .collect()
+}
+
 /// A program and where people get it.
 pub(crate) struct Tool {
     /// Its name.

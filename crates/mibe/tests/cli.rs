@@ -172,6 +172,9 @@ fn doctor_tells_each_way_in_and_its_remedy() {
             .contains("subuid")
     );
     assert_eq!(check("sandbox root")["status"], "lacks");
+    for program in ["debugfs", "e2fsck", "resize2fs", "qemu-img"] {
+        assert_eq!(check(program)["status"], "works");
+    }
 }
 
 #[test]

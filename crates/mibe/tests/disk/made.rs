@@ -54,6 +54,59 @@ fn a_vendors_disk_becomes_an_image() {
     }
 }
 
+/// A disk of whole mebibytes whose table is at its end is sent as it is: its stream hashes to what qemu-img makes of it.
+#[test]
+fn a_whole_disk_is_the_volume() {
+    let (world, disk) = world(Who::Root, &Shape::vendor());
+    let text = disk.to_str().unwrap();
+    run("truncate", &["-s", "96M", text]);
+    run("sgdisk", &["--move-second-header", text]);
+    let (packed, raw) = (world.home().join("packed"), world.home().join("raw"));
+    run(
+        "qemu-img",
+        &[
+            "convert",
+            "-c",
+            "-O",
+            "qcow2",
+            text,
+            packed.to_str().unwrap(),
+        ],
+    );
+    run(
+        "qemu-img",
+        &[
+            "convert",
+            "-O",
+            "raw",
+            packed.to_str().unwrap(),
+            raw.to_str().unwrap(),
+        ],
+    );
+    for block_size in ["8192", "512", "131072"] {
+        let mut all = vec![
+            "disk",
+            "import",
+            "packed",
+            "--name",
+            "whole",
+            "--version",
+            block_size,
+        ];
+        all.extend([
+            "--datasource",
+            "keep",
+            "--no-clean",
+            "--volblocksize",
+            block_size,
+        ]);
+        let ran = world.mibe(&all);
+        assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+        let name = format!("whole-{block_size}");
+        assert_eq!(received(&world, &name), (96 * MIB, sha256(&raw)));
+    }
+}
+
 /// Not a byte is changed where nothing is to be, whatever the format that it comes in.
 #[test]
 fn what_openzfs_receives_is_the_disk() {

@@ -72,6 +72,17 @@ fn manifest(image: &Image) -> Vec<String> {
                 lines.push(field(name, value));
             }
         }
+        if let Some(size) = manifest.image_size {
+            let driver = |driver: &Option<String>| driver.clone().unwrap_or_default();
+            lines.push(field(
+                "disk",
+                format_args!(
+                    "{size} MiB (disk {}, nic {})",
+                    driver(&manifest.disk_driver),
+                    driver(&manifest.nic_driver)
+                ),
+            ));
+        }
         for (name, value) in [
             (
                 "requirements",
