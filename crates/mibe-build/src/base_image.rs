@@ -262,7 +262,12 @@ impl BaseImage {
         let size = mibe_disk::prepare::image_size(volume.size, size)?;
         let file = file.finish(size)?;
         let raw = Raw::open(file, Format::Raw).map_err(BuildError::io("read", path))?;
-        Ok((raw, volume.block_size))
+        // Larger blocks than any illumos has are none for a new image.
+        let block_size = match volume.block_size {
+            size if size.is_power_of_two() && (512..=131_072).contains(&size) => size,
+            _ => mibe_disk::volume::BLOCK_SIZE,
+        };
+        Ok((raw, block_size))
     }
 }
 

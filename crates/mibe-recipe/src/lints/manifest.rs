@@ -73,7 +73,7 @@ fn check_base(base: &Located<String>, problems: &mut Collector) {
                 || matches!(text, "." | "..")
                 || [
                     ".tar", ".gz", ".tgz", ".xz", ".txz", ".zst", ".bz2", ".tbz2", ".zfs", ".json",
-                    ".qcow2", ".raw", ".img",
+                    ".qcow2", ".raw", ".img", ".vmdk", ".vhdx", ".vhd", ".vdi",
                 ]
                 .iter()
                 .any(|ending| text.ends_with(ending))
@@ -97,7 +97,11 @@ pub(super) fn system(recipe: &Recipe) -> Option<System> {
     match recipe.target.as_ref().map(|target| target.value) {
         Some(Target::Lx) => return Some(System::Linux),
         Some(Target::Native) => return Some(System::SmartOs),
-        Some(Target::Hvm) | None => {}
+        Some(Target::Hvm) => {
+            let os = recipe.disk.os.as_ref()?;
+            return (os.value == "linux").then_some(System::Linux);
+        }
+        None => {}
     }
     let base = recipe.base.as_ref()?.value.as_str();
     if base.starts_with("debian:") {
