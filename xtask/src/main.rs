@@ -66,7 +66,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     let project = Project::find()?;
     match (command.as_str(), rest) {
         ("test", rest) => test::run(&project, rest),
-        ("parts", []) => test::prepare(&project).map(drop),
+        ("parts", []) => test::prepare(&project, false).map(drop),
         ("pages", []) => pages(&project),
         ("lint", []) => lint(&project),
         ("rules", []) => rules::check(&project),

@@ -64,22 +64,35 @@ const PARTS: &[Part] = &[
     Part { package: "fdisk", sign: Sign::Program("sfdisk"), why: "makes older partition tables" },
     Part { package: "dosfstools", sign: Sign::Program("mkfs.fat"), why: "makes EFI system partitions" },
     Part { package: "mtools", sign: Sign::Program("mcopy"), why: "fills them" },
-    Part { package: "mmdebstrap", sign: Sign::Program("mmdebstrap"), why: "makes the cloud disk of the slow tests and the benchmarks" },
-    Part { package: "grub-common", sign: Sign::Program("grub-mkimage"), why: "has that disk boot" },
-    Part { package: "grub-pc-bin", sign: Sign::File("/usr/lib/grub/i386-pc/boot.img"), why: "has that disk boot by BIOS" },
-    Part { package: "grub-efi-amd64-bin", sign: Sign::File("/usr/lib/grub/x86_64-efi/modinfo.sh"), why: "has that disk boot by UEFI" },
     Part { package: "tar", sign: Sign::Program("tar"), why: "makes and reads archives of every kind" },
     Part { package: "shellcheck", sign: Sign::Program("shellcheck"), why: "checks the scripts that go into images" },
 ];
 
-/// Installs those of all parts that are missing.
-pub fn ensure_all() -> Result<(), Failure> {
-    ensure(PARTS.iter())
+/// What only long tests and benchmarks need: these are large.
+#[rustfmt::skip]
+const SLOW: &[Part] = &[
+    Part { package: "mmdebstrap", sign: Sign::Program("mmdebstrap"), why: "makes a cloud disk of Debian's packages" },
+    Part { package: "grub-common", sign: Sign::Program("grub-mkimage"), why: "has that disk boot" },
+    Part { package: "grub-pc-bin", sign: Sign::File("/usr/lib/grub/i386-pc/boot.img"), why: "has that disk boot by BIOS" },
+    Part { package: "grub-efi-amd64-bin", sign: Sign::File("/usr/lib/grub/x86_64-efi/modinfo.sh"), why: "has that disk boot by UEFI" },
+    Part { package: "qemu-system-x86", sign: Sign::Program("qemu-system-x86_64"), why: "boots the image of that disk" },
+    Part { package: "ovmf", sign: Sign::File("/usr/share/ovmf/OVMF.fd"), why: "has it boot by UEFI" },
+];
+
+/// Installs those that the tests need and lack; `slow`: the long ones too.
+pub fn ensure_all(slow: bool) -> Result<(), Failure> {
+    let more = if slow { SLOW } else { &[] };
+    ensure(PARTS.iter().chain(more))
 }
 
-/// Installs those of the named packages that are missing; each must be in the table.
+/// Installs those of the named packages that are missing; each must be in a table.
 pub fn ensure_some(packages: &[&str]) -> Result<(), Failure> {
-    ensure(PARTS.iter().filter(|part| packages.contains(&part.package)))
+    ensure(
+        PARTS
+            .iter()
+            .chain(SLOW)
+            .filter(|part| packages.contains(&part.package)),
+    )
 }
 
 fn ensure(parts: impl Iterator<Item = &'static Part>) -> Result<(), Failure> {
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn packages_are_named_once_and_sorted_out_by_apt() {
-        let mut names: Vec<&str> = PARTS.iter().map(|part| part.package).collect();
+        let mut names: Vec<&str> = PARTS.iter().chain(SLOW).map(|part| part.package).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();

@@ -56,7 +56,7 @@ pub fn run(project: &Project, arguments: &[String]) -> Result<(), Failure> {
             filter => filters.push(filter),
         }
     }
-    let built = prepare(project)?;
+    let built = prepare(project, slow)?;
     let which = if portable { PORTABLE } else { &["--workspace"] };
     println!(
         "xtask: cargo test {}{}",
@@ -75,14 +75,16 @@ pub fn run(project: &Project, arguments: &[String]) -> Result<(), Failure> {
         .env("MIBE_SERVER_PARTS", built.servers)
         .env("MIBE_DS_IDENTIFY", built.identify);
     if slow {
-        command.env("MIBE_SLOW_TESTS", "1");
+        command
+            .env("MIBE_SLOW_TESTS", "1")
+            .env("MIBE_CLOUD_DISK", cloud_disk(project)?);
     }
     project::run(&mut command)
 }
 
-/// Installs and builds what the tests need, where it is missing or old.
-pub fn prepare(project: &Project) -> Result<Built, Failure> {
-    parts::ensure_all()?;
+/// Installs and builds what the tests need, where it is missing or old; `slow`: what the long ones need is installed too.
+pub fn prepare(project: &Project, slow: bool) -> Result<Built, Failure> {
+    parts::ensure_all(slow)?;
     let sources = project.root.join("xtask");
     let oracle = make(
         "the oracle out of Debian's OpenZFS packages",
@@ -108,6 +110,29 @@ pub fn prepare(project: &Project) -> Result<Built, Failure> {
         servers,
         identify,
     })
+}
+
+/// The directory of a vendor's cloud disk, as disk.raw and disk.qcow2, made of Debian's packages where it is missing or old.
+pub fn cloud_disk(project: &Project) -> Result<PathBuf, Failure> {
+    parts::ensure_some(&[
+        "debian-archive-keyring",
+        "dosfstools",
+        "e2fsprogs",
+        "gdisk",
+        "grub-common",
+        "grub-efi-amd64-bin",
+        "grub-pc-bin",
+        "mmdebstrap",
+        "mtools",
+        "qemu-utils",
+        "tar",
+    ])?;
+    make(
+        "a cloud disk out of Debian's packages",
+        &project.root.join("xtask/parts/disk"),
+        &project.target.join("parts/disk"),
+        |source, into| project::run(Command::new("sh").arg(source.join("make.sh")).arg(into)),
+    )
 }
 
 /// Installs the packages that a folder of `xtask/parts` names, by its lock file.

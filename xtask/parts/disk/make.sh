@@ -30,30 +30,50 @@ menuentry 'Debian' {
 }
 END
 
-# shellcheck disable=SC2016 # the hooks are of mmdebstrap's shell
 # shellcheck disable=SC2086 # a word for each file
 mmdebstrap --quiet --variant=minbase --format=tar \
     --include=systemd-sysv,udev,dbus,cloud-init,cloud-guest-utils,cloud-initramfs-growroot,linux-image-cloud-amd64,openssh-server,ifupdown,isc-dhcp-client,iproute2,netbase,locales,ca-certificates,python3-serial \
-    --customize-hook='echo LABEL=cloudimg-rootfs / ext4 rw,discard,errors=remount-ro 0 1 > "$1/etc/fstab"' \
-    --customize-hook='echo debian > "$1/etc/hostname"' \
-    --customize-hook='mkdir -p "$1/boot/grub" && cp grub.cfg "$1/boot/grub/grub.cfg"' \
-    --customize-hook='printf "nameserver 192.0.2.1\n" > "$1/etc/resolv.conf"' \
-    --customize-hook='ssh-keygen -q -A -f "$1" || chroot "$1" ssh-keygen -A' \
     "$suite" root.tar $sources
 
-# As root, or as the root of a namespace whose users are all of a user's.
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else mmdebstrap --unshare-helper "$@"; fi; }
-as_root sh -c 'mkdir root && tar -C root -xpf root.tar --numeric-owner --xattrs --xattrs-include="*"'
-as_root mke2fs -q -F -t ext4 -b 4096 -L cloudimg-rootfs -U 5f1d6c1e-0000-4000-8000-00000000c10d \
-    -E root_owner=0:0,hash_seed=5f1d6c1e-0000-4000-8000-00000000c10d -d root root.ext4 "$root_blocks"
-as_root rm -rf root
+# What vendors add, and the past of a machine that ran once on somebody else's cloud: an image of it must have none of that.
+cat > root.sh <<'END'
+set -eu
+mkdir root
+# The kernel makes /dev anew, and devices are nothing that the root of a namespace could make.
+tar -C root -xpf root.tar --numeric-owner --exclude='./dev/*' --xattrs --xattrs-include='*'
+mkdir -p root/boot/grub root/var/lib/cloud/instances/i-0c10d/sem
+cp grub.cfg root/boot/grub/grub.cfg
+echo 'LABEL=cloudimg-rootfs / ext4 rw,discard,errors=remount-ro 0 1' > root/etc/fstab
+echo vendor > root/etc/hostname
+echo 'nameserver 192.0.2.1' > root/etc/resolv.conf
+echo 5f1d6c1e00004000800000000000c10d > root/etc/machine-id
+# Else cloud-init makes en_US, which takes long where the processor is emulated.
+echo 'LANG=C.UTF-8' > root/etc/default/locale
+echo 'datasource_list: [ NoCloud, ConfigDrive, OpenStack, Ec2, None ]' > root/etc/cloud/cloud.cfg.d/90_dpkg.cfg
+: > root/var/lib/cloud/instances/i-0c10d/sem/config_ssh
+ln -s instances/i-0c10d root/var/lib/cloud/instance
+echo 'It ran.' > root/var/log/cloud-init.log
+# Its host keys are those that the package made.
+test -s root/etc/ssh/ssh_host_ed25519_key
+: > root.ext4
+mke2fs -q -F -t ext4 -b 4096 -L cloudimg-rootfs -U 5f1d6c1e-0000-4000-8000-00000000c10d \
+    -E root_owner=0:0,hash_seed=5f1d6c1e-0000-4000-8000-00000000c10d -d root root.ext4 "$1"
+rm -rf root
+END
+# As root, or as the root of a namespace that has all of a user's ids.
+if [ "$(id -u)" = 0 ]; then
+    sh root.sh "$root_blocks"
+else
+    unshare --map-root-user --map-auto sh root.sh "$root_blocks"
+fi
+rm root.sh grub.cfg
 
 truncate -s "${size}M" disk.raw
 sgdisk --clear --set-alignment=2048 \
     --new=14:2048:+4M --typecode=14:ef02 \
     --new=15:0:+106M --typecode=15:ef00 \
     --new=1:$((root_start / 512)):0 --typecode=1:8300 \
-    --disk-guid=5f1d6c1e-0000-4000-8000-000000000d15 disk.raw > sgdisk.log
+    --disk-guid=5f1d6c1e-0000-4000-8000-000000000d15 disk.raw > /dev/null
 
 # The files, where nothing but zeroes stays a hole.
 dd if=root.ext4 of=disk.raw bs=1M seek=$((root_start / 1048576)) conv=notrunc,sparse status=none
