@@ -6,9 +6,11 @@
     reason = "a test that can't go on ends"
 )]
 
+mod boot;
 mod built;
 mod ended;
 mod made;
+mod metadata;
 mod refused;
 mod shape;
 #[path = "../support/mod.rs"]
