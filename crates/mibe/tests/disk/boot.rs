@@ -44,6 +44,7 @@ cat /sys/class/dmi/id/product_name | tell product
 if [ -d /sys/firmware/efi ]; then echo UEFI; else echo BIOS; fi | tell firmware
 echo "$0" | tell script
 systemctl --failed --plain --no-legend | tell failed
+if [ -e /etc/ours ]; then echo '{"of": "the build"}' | jq -r .of | tell built; fi
 echo | tell end
 systemctl poweroff --no-block
 "#;
@@ -177,19 +178,45 @@ fn an_image_boots_as_a_machine_of_smartos() {
         manifest["requirements"].get("brand").is_none(),
         "{manifest}"
     );
-    // Its disk is what OpenZFS makes of the image.
-    let raw = world.home().join("received");
-    restore(&world, "cloud-1", &raw);
-    assert_eq!(received(&world, "cloud-1"), (3 << 30, sha256(&raw)));
+    // Built upon the same disk, with a package of Debian's.
+    world.write_repository(
+        "mi-built",
+        &[
+            (
+                "manifest",
+                0o644,
+                &format!(
+                    "name=built\nversion=1\ntype=zvol\nos=linux\nbase={}\ndisk_size=3\n",
+                    disk.display()
+                ),
+            ),
+            ("packages", 0o644, "jq\n"),
+            ("copy/etc/ours", 0o644, "ours\n"),
+            ("customize", 0o755, "#!/bin/sh\nset -e\njq --version\n"),
+        ],
+    );
+    let ran = world.mibe(&["build", "mi-built"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert_valid(&world, "built-1");
+    // Their disks are what OpenZFS makes of the images.
+    let received = |name: &str| {
+        let raw = world.home().join(name);
+        restore(&world, name, &raw);
+        assert_eq!(received(&world, name), (3 << 30, sha256(&raw)));
+        raw
+    };
+    let (imported, built) = (received("cloud-1"), received("built-1"));
     world.assert_nothing_left();
 
     // Side by side: one processor emulated takes no more than one of this machine's.
     std::thread::scope(|scope| {
-        for firmware in ["BIOS", "UEFI"] {
-            let (raw, world, old_id, old_key) = (&raw, &world, &old_id, &old_key);
+        for (firmware, raw) in [("BIOS", &imported), ("UEFI", &built)] {
+            let (world, old_id, old_key) = (&world, &old_id, &old_key);
             scope.spawn(move || {
                 let (name, told) = boot_copy(raw, firmware, world);
                 check(firmware, &name, &told, old_id, old_key);
+                let built = told.get("built").map(String::as_str);
+                assert_eq!(built, (firmware == "UEFI").then_some("the build"));
             });
         }
     });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mibe_disk::ext4::Ext4;
-use mibe_disk::ext4::edit::{Change, Editor};
+use mibe_disk::ext4::edit::{Change, Content, Editor, Metadata};
 use mibe_disk::inspect::{Inspection, inspect};
 use mibe_disk::prepare::{self, Wishes};
 use mibe_disk::source::{Format, Raw, Source};
@@ -38,6 +38,9 @@ const LOST_AND_FOUND: &str = "lost+found";
 
 /// Room that is left on a file system beside what is brought to it, for its own tables and directories.
 const LITTLE: u64 = 4 << 20;
+
+/// Most bytes of a guest's configuration that are read.
+const LIMIT: u64 = 1 << 20;
 
 /// Whether an attribute of a disk's file has a place in a tree.
 fn is_laid(name: &[u8]) -> bool {
@@ -251,7 +254,7 @@ impl DiskMachine {
             },
             |reader| frames::read(reader, &folder),
         )?;
-        let Some(changes) = changes else {
+        let Some(mut changes) = changes else {
             return Err(BuildError::Work {
                 what: "compare the tree with the disk",
                 why: "it ended early".to_owned(),
@@ -272,17 +275,47 @@ impl DiskMachine {
             });
         }
         self.room(&found)?;
+        changes.extend(self.relabel(&changes)?);
         let editor = Editor::new(&self.base.path, self.root.0, self.wishes.now)?;
         editor
             .apply(&changes, &folder, &self.cancel)
             .map_err(|error| self.named(error))?;
         for change in &changes {
-            if let Change::File(_, mibe_disk::ext4::edit::Content::File(file), _) = change {
+            if let Change::File(_, Content::File(file), _) = change {
                 std::fs::remove_file(file).map_err(BuildError::io("remove", file))?;
             }
         }
         editor.check(&folder, &self.cancel)?;
         Ok(found)
+    }
+
+    /// What has a guest with SELinux label its files anew: those that the build wrote have no labels.
+    fn relabel(&mut self, changes: &[Change]) -> Result<Option<Change>, BuildError> {
+        const MARK: &str = ".autorelabel";
+        let (start, size) = self.root;
+        let read = || DiskError::io("read", &self.base.path);
+        let tree = Ext4::open(&self.base.disk, start, size).map_err(read())?;
+        let config = tree
+            .read_file("etc/selinux/config", LIMIT)
+            .map_err(read())?
+            .unwrap_or_default();
+        let config = String::from_utf8_lossy(&config);
+        let mode = config
+            .lines()
+            .rev()
+            .find_map(|line| line.trim().strip_prefix("SELINUX="));
+        let is_used = matches!(mode, Some("enforcing" | "permissive"));
+        if changes.is_empty() || !is_used || tree.find(MARK, false).map_err(read())?.is_some() {
+            return Ok(None);
+        }
+        self.notes
+            .push("the guest will label its files when it boots first, for SELinux".to_owned());
+        let metadata = Metadata::of_root(0o644, self.wishes.now);
+        Ok(Some(Change::File(
+            MARK.into(),
+            Content::Bytes(Vec::new()),
+            metadata,
+        )))
     }
 
     /// Refuses what has no room on the disk before debugfs meets its end.
@@ -395,7 +428,6 @@ impl Machine for DiskMachine {
 
 /// Where a guest mounts other file systems, by its fstab.
 fn mounts(tree: &Ext4<'_>) -> Vec<PathBuf> {
-    const LIMIT: u64 = 1 << 20;
     let text = tree.read_file("etc/fstab", LIMIT);
     let text = text.ok().flatten().unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
