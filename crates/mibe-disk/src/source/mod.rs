@@ -5,6 +5,7 @@ mod format;
 mod packed;
 mod qcow2;
 mod raw;
+pub mod vmdk;
 
 use std::fs::File;
 use std::io;

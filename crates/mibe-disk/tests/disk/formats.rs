@@ -266,6 +266,35 @@ fn no_description_leads_to_other_files() {
             "{extent} {more}"
         );
     }
+    // QEMU takes tabs and line ends for blanks, and finds the disk below wherever it is named.
+    let nested = {
+        let mut bytes = vec![0; 1024];
+        bytes[..8].copy_from_slice(b"KDMV\x01\0\0\0");
+        bytes[28] = 1;
+        bytes[36] = 1;
+        bytes[512..].copy_from_slice(
+            &[description("../secret", "").into_bytes(), vec![0; 512]].concat()[..512],
+        );
+        bytes
+    };
+    std::fs::write(disks.join("nested.vmdk"), nested).unwrap();
+    for more in [
+        "RW\t2\tFLAT\t\"../secret\"\t0",
+        "RW\n2 FLAT \"../secret\" 0",
+        "RW 2\nFLAT\n\"../secret\" 0",
+        "\x0bRW 2 FLAT \"../secret\" 0",
+        "RW 2 \"own.vmdk\"x \"../secret\" 0",
+        "RW 2 SPARSE \"nested.vmdk\"",
+        "x parentFileNameHint=\"../secret\"",
+    ] {
+        let path = disks.join("disk.vmdk");
+        std::fs::write(&path, description("own.vmdk", more)).unwrap();
+        let error = read(&path, &OpenOptions::default()).map(drop).unwrap_err();
+        assert!(
+            error.to_string().contains("its description names"),
+            "{more:?}: {error}"
+        );
+    }
     // A sparse one that says to have no data but a description.
     let raw = sample(folder.path());
     let path = disks.join("sparse.vmdk");
