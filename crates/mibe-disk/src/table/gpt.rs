@@ -199,7 +199,11 @@ pub fn grow(disk: &dyn Source, file: &File) -> io::Result<bool> {
     )?;
     file.write_all_at(&sealed(primary.sector, 1, last, primary.entries_at), SECTOR)?;
     // What was the second header is nobody's now, and would be found by who looks for one.
-    if before > primary.last_usable && before < backup_entries {
+    let mut old = [0; SECTOR as usize];
+    if before > primary.last_usable.max(1) && before < backup_entries {
+        disk.read_at(&mut old, before * SECTOR)?;
+    }
+    if old.starts_with(b"EFI PART") {
         file.write_all_at(&[0; SECTOR as usize], before * SECTOR)?;
     }
     let mut record = [0; SECTOR as usize];
@@ -210,7 +214,9 @@ pub fn grow(disk: &dyn Source, file: &File) -> io::Result<bool> {
         .filter(|entry| entry[4] == 0xEE)
     {
         let first = u64::from(word(entry, 8));
-        let sectors = u32::try_from((last + 1).saturating_sub(first)).unwrap_or(u32::MAX);
+        // At least one, or it would be no table any more.
+        let sectors = (last + 1).saturating_sub(first).max(1);
+        let sectors = u32::try_from(sectors).unwrap_or(u32::MAX);
         entry[12..16].copy_from_slice(&sectors.to_le_bytes());
     }
     file.write_all_at(&record, 0)?;
