@@ -4,8 +4,8 @@ use std::io;
 
 use crate::source::{Part, damaged};
 
-/// Most clusters of a directory that are read: chains may lead back to themselves.
-const MOST_CLUSTERS: u32 = 4096;
+/// Most bytes of a directory (65,536 entries): chains may lead back to themselves.
+const MOST_BYTES: u64 = 65_536 * ENTRY as u64;
 
 /// Bytes of an entry.
 const ENTRY: usize = 32;
@@ -116,7 +116,7 @@ fn find(
         }
         Root::Chain(cluster) => cluster,
     };
-    for _ in 0..MOST_CLUSTERS {
+    for _ in 0..MOST_BYTES.div_ceil(layout.cluster) {
         if cluster < 2 || u64::from(cluster) - 2 >= layout.clusters {
             return Ok(None);
         }

@@ -106,6 +106,10 @@ impl Ext4<'_> {
                 inode.number
             ))
         };
+        // What is longer than blocks have numbers for would be gone through block by block.
+        if block > u64::from(u32::MAX) {
+            return Err(wrong());
+        }
         let mut node = inode.block.to_vec();
         let mut expected = None;
         // Where the zeroes end in which the block may be: at the next extent.

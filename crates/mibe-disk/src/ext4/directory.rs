@@ -8,6 +8,9 @@ use crate::source::damaged;
 /// Largest directory that is read, in bytes: some twenty million names.
 const LARGEST: u64 = 1 << 30;
 
+/// Most memory for the names of one: some hundred thousand.
+const MOST_NAMES: usize = 64 << 20;
+
 impl Ext4<'_> {
     /// Calls `with` for every name in a directory but `.` and `..`, until it says to stop (`false`).
     ///
@@ -60,10 +63,19 @@ impl Ext4<'_> {
     ///
     /// # Errors
     ///
-    /// As [`for_each_entry`](Self::for_each_entry).
+    /// As [`for_each_entry`](Self::for_each_entry), and where there are more of them than memory is for.
     pub fn read_dir(&self, directory: &Inode) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
+        let mut taken = 0;
         self.for_each_entry(directory, &mut |entry| {
+            // The name, and what keeping it takes.
+            taken += entry.name.len() + 64;
+            if taken > MOST_NAMES {
+                return Err(damaged(format!(
+                    "the directory of inode {} has more names than can be",
+                    directory.number
+                )));
+            }
             entries.push(entry);
             Ok(true)
         })?;

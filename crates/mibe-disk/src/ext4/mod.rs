@@ -335,12 +335,14 @@ impl<'a> Ext4<'a> {
         let mut links = 0;
         let mut names: Vec<Vec<u8>> = split(path.as_bytes());
         names.reverse();
-        // The directories on the way, each with the name that led on from it.
-        let mut above: Vec<(Inode, Vec<u8>)> = Vec::new();
+        // The directories on the way by number, each with the name that led on from it.
+        let mut above: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut here = self.inode(ROOT)?;
         while let Some(name) = names.pop() {
             if name == b".." {
-                here = above.pop().map_or(here, |(directory, _)| directory);
+                if let Some((number, _)) = above.pop() {
+                    here = self.inode(number)?;
+                }
                 continue;
             }
             if here.kind != FileKind::Directory {
@@ -363,7 +365,11 @@ impl<'a> Ext4<'a> {
                 names.extend(split(&target).into_iter().rev());
                 continue;
             }
-            above.push((std::mem::replace(&mut here, found), name));
+            above.push((std::mem::replace(&mut here, found).number, name));
+            // Directories that are their own have paths without end.
+            if above.len() as u64 > MAX_TARGET {
+                return Ok(None);
+            }
         }
         let names: Vec<&[u8]> = above.iter().map(|(_, name)| name.as_slice()).collect();
         Ok(Some((names.join(b"/".as_slice()), here)))

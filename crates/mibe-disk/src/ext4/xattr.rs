@@ -13,6 +13,9 @@ const BLOCK_HEADER: usize = 32;
 /// Longest value (`XATTR_SIZE_MAX`).
 const MAX_VALUE: u64 = 65_536;
 
+/// Most bytes of a file's values together: each can be in an inode of its own, and all in the same.
+const MOST_VALUES: usize = 1 << 20;
+
 /// Names and values.
 pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -74,6 +77,7 @@ impl Ext4<'_> {
                 inode.number
             ))
         };
+        let mut taken = 0;
         // Entries take 16 bytes at least, so this ends.
         while at + 4 <= entries.len() && le32(entries, at) != 0 {
             if at + 16 > entries.len() {
@@ -114,6 +118,10 @@ impl Ext4<'_> {
                 self.read(&holder, 0, &mut value)?;
                 value
             };
+            taken += value.len();
+            if taken > MOST_VALUES {
+                return Err(wrong());
+            }
             all.push(([prefix, name].concat(), value));
             at += (16 + name_length).next_multiple_of(4);
         }

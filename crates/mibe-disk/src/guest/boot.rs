@@ -72,6 +72,9 @@ impl BootMode {
 /// Most bytes of a boot loader's configuration that are read.
 const LIMIT: u64 = 1 << 20;
 
+/// Longest command line (`COMMAND_LINE_SIZE`: 2048 on x86); what is beyond, no kernel sees.
+const LONGEST: usize = 4096;
+
 /// Configurations of boot loaders, from the file system that has /boot; the first that is there is what boots.
 const CONFIGURATIONS: [&str; 4] = [
     "grub/grub.cfg",
@@ -111,9 +114,10 @@ pub fn command_line(tree: &dyn Tree, prefix: &str) -> Option<(String, String)> {
                 .lines()
                 .find_map(|line| line.strip_prefix("kernelopts="))
                 .unwrap_or_default();
-            options = options.replace("$kernelopts", value);
+            // Of either only what counts: a megabyte that names it everywhere, and one for each, would be a terabyte.
+            options = cut(&options).replace("$kernelopts", cut(value));
         }
-        return Some((options, path));
+        return Some((cut(&options).to_owned(), path));
     }
     for name in CONFIGURATIONS {
         let path = format!("{prefix}{name}");
@@ -128,12 +132,25 @@ pub fn command_line(tree: &dyn Tree, prefix: &str) -> Option<(String, String)> {
                 // `linux /vmlinuz root=…`
                 "linux" | "linux16" | "linuxefi" => {
                     words.next();
-                    return Some((words.collect::<Vec<_>>().join(" "), path));
+                    return Some((joined(words), path));
                 }
-                "append" | "APPEND" => return Some((words.collect::<Vec<_>>().join(" "), path)),
+                "append" | "APPEND" => return Some((joined(words), path)),
                 _ => {}
             }
         }
     }
     None
+}
+
+fn joined<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    cut(&words.collect::<Vec<_>>().join(" ")).to_owned()
+}
+
+/// As much of a line as a kernel sees.
+fn cut(line: &str) -> &str {
+    let mut end = line.len().min(LONGEST);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    &line[..end]
 }

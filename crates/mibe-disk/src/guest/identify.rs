@@ -11,6 +11,9 @@ const LIMIT: u64 = 1 << 20;
 const CONFIG: &str = "etc/cloud/cloud.cfg";
 const CONFIG_FOLDER: &str = "etc/cloud/cloud.cfg.d";
 
+/// Most datasources that are looked for; cloud-init has some thirty.
+const MOST_SOURCES: usize = 200;
+
 /// What the firmware of SmartOS's virtual machines says of the product (`SmartDC HVM`).
 const PRODUCT: &str = "SmartDC HVM";
 
@@ -275,8 +278,10 @@ impl<'a> Identify<'a> {
             list.clone_from(&self.ways.sources);
             from = "cloud-init's own list".into();
         }
+        // For each, files are read again, so a list of a megabyte would take hours.
+        let names = list.split_whitespace().filter(|name| name.len() < 100);
         (
-            list.split_whitespace().map(ToOwned::to_owned).collect(),
+            names.take(MOST_SOURCES).map(ToOwned::to_owned).collect(),
             from,
         )
     }

@@ -156,6 +156,9 @@ pub fn read(disk: &dyn Source) -> io::Result<Option<Table>> {
     Ok(Some(table))
 }
 
+/// Most problems that are told: a table can have thousands.
+const MOST_PROBLEMS: usize = 20;
+
 /// Finds what is wrong with where partitions are.
 fn check(table: &mut Table, size: u64) {
     let mut by_start: Vec<&Partition> = table.partitions.iter().collect();
@@ -182,4 +185,11 @@ fn check(table: &mut Table, size: u64) {
         }
     }
     table.problems.extend(problems);
+    let more = table.problems.len().saturating_sub(MOST_PROBLEMS);
+    if more > 0 {
+        table.problems.truncate(MOST_PROBLEMS);
+        table
+            .problems
+            .push(format!("there are {more} more problems of this kind"));
+    }
 }
