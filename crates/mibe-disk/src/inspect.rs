@@ -9,7 +9,7 @@ use crate::filesystem::{self, FileSystem, Kind};
 use crate::guest::boot::{self, BootMode};
 use crate::guest::clean::{self, Trace};
 use crate::guest::{CloudInit, System};
-use crate::source::{Part, Source};
+use crate::source::{Metered, Part, Source};
 use crate::table::{self, Partition, Table};
 
 /// Families of systems, as image manifests tell them apart.
@@ -143,8 +143,15 @@ impl Inspection {
 ///
 /// # Errors
 ///
-/// It could not be read. What is wrong with it is a problem that is told.
+/// It could not be read, or leads in circles. What is wrong with it otherwise is a problem that is told.
 pub fn inspect(disk: &dyn Source) -> io::Result<Inspection> {
+    let metered = Metered::new(disk, 1);
+    let inspection = look(&metered);
+    metered.check()?;
+    inspection
+}
+
+fn look(disk: &dyn Source) -> io::Result<Inspection> {
     let table = table::read(disk)?;
     let mut problems = Vec::new();
     let mut parts = parts(disk, table.as_ref())?;

@@ -1,5 +1,6 @@
 //! Disks of virtual machines, without mounting them, without root, without ZFS.
 
+mod changes;
 mod error;
 pub mod ext4;
 pub mod fat;

@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value, json};
 
+use crate::changes::Changes;
 use crate::error::DiskError;
-use crate::ext4::edit::{Change, Content, Editor, Metadata};
-use crate::ext4::{Ext4, FileKind, Inode};
+use crate::ext4::Ext4;
+use crate::ext4::edit::Editor;
 use crate::guest::clean::Action;
 use crate::guest::smartos_changes;
 use crate::inspect::{Inspection, Os, Problem, Severity, inspect};
-use crate::source::Raw;
+use crate::source::{Metered, Raw};
 use crate::table;
 use crate::volume::MIB;
 
@@ -95,6 +96,9 @@ pub struct Prepared {
     pub warnings: Vec<Problem>,
 }
 
+/// How many times as much of the disk is read to put changes together as to look into it: there, each path is looked up by itself.
+const PREPARING: u64 = 100;
+
 /// The tag that has bhyve attach a NoCloud disk (vmadm(8), OS-8711).
 const NOCLOUD_TAG: &str = "org.smartos:cloudinit_datasource";
 
@@ -172,7 +176,8 @@ pub fn prepare(
     if let (Some(editor), Some(root)) = (&editor, before.root()) {
         let (start, size) = (root.partition.start, root.partition.size);
         let changes = {
-            let tree = Ext4::open(disk, start, size).map_err(read())?;
+            let metered = Metered::new(disk, PREPARING);
+            let tree = Ext4::open(&metered, start, size).map_err(read())?;
             let mut changes = Changes::new(&tree, wishes.now);
             if datasource == Datasource::Smartos {
                 for (name, content, why) in smartos_changes(&tree) {
@@ -421,104 +426,5 @@ impl Prepared {
             requirements.insert("ssh_key".into(), true.into());
         }
         requirements
-    }
-}
-
-/// Changes to a tree, put together path by path.
-struct Changes<'a> {
-    tree: &'a Ext4<'a>,
-    now: i64,
-    list: Vec<Change>,
-}
-
-impl<'a> Changes<'a> {
-    fn new(tree: &'a Ext4<'a>, now: i64) -> Self {
-        Self {
-            tree,
-            now,
-            list: Vec::new(),
-        }
-    }
-
-    /// Writes a file of root; its directory must be there.
-    fn write(&mut self, path: &str, content: Vec<u8>) -> io::Result<()> {
-        let Some((path, there)) = self.place(path)? else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        if there.is_some() {
-            self.list.push(Change::Remove(path.clone()));
-        }
-        let metadata = Metadata::of_root(0o644, self.now);
-        self.list
-            .push(Change::File(path, Content::Bytes(content), metadata));
-        Ok(())
-    }
-
-    /// Empties a file, which keeps its owner and mode.
-    fn empty(&mut self, path: &str) -> io::Result<()> {
-        let Some((path, Some(inode))) = self.place(path)? else {
-            return Ok(());
-        };
-        if inode.kind != FileKind::File {
-            return Ok(());
-        }
-        let metadata = Metadata {
-            mode: inode.mode,
-            uid: inode.uid,
-            gid: inode.gid,
-            mtime: (self.now, 0),
-            xattrs: self.tree.xattrs(&inode)?,
-        };
-        self.list.push(Change::Remove(path.clone()));
-        self.list
-            .push(Change::File(path, Content::Bytes(Vec::new()), metadata));
-        Ok(())
-    }
-
-    /// Removes a file, or a directory with all that is in it.
-    fn remove(&mut self, path: &str) -> io::Result<()> {
-        match self.place(path)? {
-            Some((path, Some(inode))) => self.remove_inode(path, &inode),
-            _ => Ok(()),
-        }
-    }
-
-    fn remove_inode(&mut self, path: Vec<u8>, inode: &Inode) -> io::Result<()> {
-        if inode.kind != FileKind::Directory {
-            self.list.push(Change::Remove(path));
-            return Ok(());
-        }
-        // Deep trees, and directories that are their own, end at the longest path.
-        if path.len() > 4096 {
-            return Err(crate::source::damaged(
-                "a directory is deeper than paths are long",
-            ));
-        }
-        for entry in self.tree.read_dir(inode)? {
-            let child = self.tree.inode(entry.inode)?;
-            self.remove_inode([&path, b"/".as_slice(), &entry.name].concat(), &child)?;
-        }
-        self.list.push(Change::RemoveDirectory(path));
-        Ok(())
-    }
-
-    /// The path without links in its directories, and what stands there; `None`: its directory is not there.
-    fn place(&self, path: &str) -> io::Result<Option<(Vec<u8>, Option<Inode>)>> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let Some((mut real, directory)) = self.tree.find_real(folder)? else {
-            return Ok(None);
-        };
-        if directory.kind != FileKind::Directory {
-            return Ok(None);
-        }
-        let inode = match self.tree.lookup(&directory, name.as_bytes())? {
-            Some(number) => Some(self.tree.inode(number)?),
-            None => None,
-        };
-        if !real.is_empty() {
-            real.push(b'/');
-        }
-        real.extend(name.as_bytes());
-        Ok(Some((real, inode)))
     }
 }

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod format;
+mod metered;
 mod packed;
 mod qcow2;
 mod raw;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::error::DiskError;
 
 pub use self::format::Format;
+pub(crate) use self::metered::Metered;
 pub use self::qcow2::Qcow2;
 pub use self::raw::Raw;
 pub(crate) use self::raw::next_data;
@@ -26,7 +28,7 @@ pub(crate) use self::raw::next_data;
 pub const MAX_DISK: u64 = 64 << 40;
 
 /// The bytes of a disk, in any order.
-pub trait Source: Send {
+pub trait Source: Send + Sync {
     /// Bytes of the disk.
     fn size(&self) -> u64;
 
@@ -43,6 +45,11 @@ pub trait Source: Send {
     ///
     /// The file could not be read, or is damaged.
     fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>>;
+
+    /// Bytes of tables and of compressed clusters that were gone through so far, which can be many more than were asked for.
+    fn work(&self) -> u64 {
+        0
+    }
 }
 
 /// A part of a disk, which has offsets of its own.

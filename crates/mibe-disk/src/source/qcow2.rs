@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::{Format, MAX_DISK, Raw, Source, damaged, within};
 use crate::error::DiskError;
+use crate::scratch::is_zero;
 
 /// Bytes of the header of version 2, and least bytes of one of version 3.
 const HEADER_2: usize = 72;
@@ -35,8 +37,16 @@ const ZERO: u64 = 1;
 /// Entries of the L1 table read at a time.
 const L1_WINDOW: u64 = 512;
 
-/// Least bytes that a compressed cluster takes: a file can't hold more clusters than it has room for, so one that says so repeats itself.
-const LEAST_COMPRESSED: u64 = 8;
+/// Largest L1 table in bytes (`QCOW_MAX_L1_SIZE`).
+const MAX_L1: u64 = 32 << 20;
+
+/// How many times its size a cluster may have been before compression: deflate reaches 1032, and zstd has as much for a block of 128 KiB in 4 bytes. A file
+/// can't hold more clusters than it has room for, so one that says so repeats itself.
+const MOST_DEFLATED: u64 = 1032;
+const MOST_ZSTD: u64 = 32_768;
+
+/// Largest window of a compressed cluster: what every decoder must have (RFC 8878, 3.1.1.1.2), and more than clusters are large.
+const MAX_WINDOW: u64 = 8 << 20;
 
 /// How compressed clusters are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +80,13 @@ struct Cache {
     cluster: Option<(u64, Vec<u8>)>,
     /// Compressed bytes on their way.
     packed: Vec<u8>,
-    /// How far the disk was looked through, and what its clusters up to there take of the file at least.
+    /// What unpacks zstd.
+    zstd: FrameDecoder,
+    /// How far the disk was looked through, and what its clusters and tables up to there take of the file at least.
     counted: u64,
     stored: u64,
+    /// Bytes of tables and of clusters gone through.
+    work: u64,
 }
 
 /// Where a range of the disk is.
@@ -232,6 +246,11 @@ impl Qcow2 {
             cache: Mutex::default(),
         };
         let needed = size.div_ceil(disk.covered());
+        if needed * 8 > MAX_L1 {
+            return Err(damaged(
+                "its clusters are too small for a disk of its size: no program takes such a table",
+            ));
+        }
         if u64::from(u32_at(36)) < needed {
             return Err(damaged(format!(
                 "its first table has {} entries, and the disk needs {needed}",
@@ -341,6 +360,7 @@ impl Qcow2 {
             return Ok(Place::Below);
         };
         if !matches!(&cache.l2, Some((start, _)) if *start == table_offset) {
+            cache.work += self.cluster_size();
             let mut table = cache.l2.take().map(|(_, table)| table).unwrap_or_default();
             table.resize(self.cluster_size() as usize, 0);
             self.file.read_exact_at(&mut table, table_offset).map_err(|error| {
@@ -405,11 +425,15 @@ impl Qcow2 {
         let length = length.min(self.file_size.saturating_sub(host)) as usize;
         cache.packed.resize(length, 0);
         self.file.read_exact_at(&mut cache.packed, host)?;
+        cache.work += self.cluster_size();
+        cache.zstd.set_max_window_size(MAX_WINDOW);
         let unpacked = match self.method {
             Method::Zlib => inflate(&cache.packed, &mut cluster),
-            Method::Zstd => ruzstd::decoding::StreamingDecoder::new(cache.packed.as_slice())
-                .map_err(io::Error::other)
-                .and_then(|mut decoder| decoder.read_exact(&mut cluster)),
+            Method::Zstd => {
+                StreamingDecoder::new_with_decoder(cache.packed.as_slice(), &mut cache.zstd)
+                    .map_err(io::Error::other)
+                    .and_then(|mut decoder| decoder.read_exact(&mut cluster))
+            }
         };
         unpacked.map_err(|error| {
             damaged(format!(
@@ -425,7 +449,18 @@ impl Qcow2 {
         match place {
             Place::Below | Place::Zeroes => 0,
             Place::Stored(_) => self.unit(),
-            Place::Compressed(..) => LEAST_COMPRESSED,
+            Place::Compressed(..) => {
+                let most = match self.method {
+                    Method::Zlib => MOST_DEFLATED,
+                    Method::Zstd => MOST_ZSTD,
+                };
+                // Of a cluster with subclusters, each is counted.
+                if self.extended {
+                    self.unit() / most
+                } else {
+                    self.unit().div_ceil(most)
+                }
+            }
         }
     }
 }
@@ -510,24 +545,44 @@ impl Source for Qcow2 {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let mut start: Option<u64> = None;
         let mut at = from / self.unit() * self.unit();
+        // What the backing file has next: looking from every place anew would take the square of its time.
+        let mut next_below: Option<Option<Range<u64>>> = None;
         while at < self.size {
-            let step = match self.l2_offset(&mut cache, at)? {
-                None => self.covered() - at % self.covered(),
-                Some(_) => self.unit(),
-            };
+            let rest_of_table = self.covered() - at % self.covered();
+            let table = self.l2_offset(&mut cache, at)?;
             let place = self.place(&mut cache, at)?;
+            let step = match &cache.l2 {
+                _ if table.is_none() => rest_of_table,
+                // Of a file that is full of holes, all tables can be empty.
+                Some((_, table)) if at.is_multiple_of(self.covered()) && is_zero(table) => {
+                    rest_of_table
+                }
+                _ => self.unit(),
+            };
             let below = match (place, &self.backing) {
                 (Place::Below, Some(below)) => {
-                    below.next_data(at)?.filter(|range| range.start < at + step)
+                    let known = next_below
+                        .take()
+                        .filter(|next| next.as_ref().is_none_or(|range| at < range.end));
+                    let next = match known {
+                        Some(next) => next,
+                        None => below.next_data(at)?,
+                    };
+                    let has_data = next.as_ref().is_some_and(|range| range.start < at + step);
+                    next_below = Some(next);
+                    has_data
                 }
-                _ => None,
+                _ => false,
             };
             let has_data = match place {
                 Place::Zeroes => false,
-                Place::Below => below.is_some(),
+                Place::Below => below,
                 _ => true,
             };
             if at >= cache.counted {
+                if table.is_some() && at.is_multiple_of(self.covered()) {
+                    cache.stored += self.cluster_size();
+                }
                 cache.counted = at + step;
                 cache.stored += self.least(place);
             }
@@ -544,5 +599,10 @@ impl Source for Qcow2 {
             at += step;
         }
         Ok(start.map(|start| start..self.size))
+    }
+
+    fn work(&self) -> u64 {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.work
     }
 }

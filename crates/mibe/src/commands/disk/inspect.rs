@@ -12,6 +12,9 @@ use crate::error::{CommandError, Kind};
 use crate::signals::flag_on_signals;
 use crate::{output, units};
 
+/// Most files of a guest's past that people are shown: a hostile disk has hundreds of thousands.
+const MOST_TRACES: usize = 200;
+
 pub fn run(arguments: &DiskInspect) -> Result<(), CommandError> {
     let cancel = flag_on_signals()?;
     let Some(name) = arguments.file.to_str() else {
@@ -136,7 +139,7 @@ fn show(name: &str, about: &About, found: &Inspection) {
     }
     if !found.traces.is_empty() {
         field("its past", format!("{} files", found.traces.len()));
-        for trace in &found.traces {
+        for trace in found.traces.iter().take(MOST_TRACES) {
             output::line(format_args!(
                 "{:<12}/{} ({})",
                 "",
@@ -144,6 +147,9 @@ fn show(name: &str, about: &About, found: &Inspection) {
                 trace.what
             ));
         }
+    }
+    if found.traces.len() > MOST_TRACES {
+        field("", "and more, which --json tells".to_owned());
     }
     for problem in &found.problems {
         let word = match problem.severity {
