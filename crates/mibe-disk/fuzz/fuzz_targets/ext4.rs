@@ -1,0 +1,9 @@
+//! An ext4: tree, files, attributes.
+
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses some of it")]
+#[path = "../../tests/hostile/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::ext4(data));

@@ -1,0 +1,9 @@
+//! A FAT, and the magic of other file systems.
+
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses some of it")]
+#[path = "../../tests/hostile/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::small(data));

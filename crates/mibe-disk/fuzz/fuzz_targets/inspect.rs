@@ -1,0 +1,9 @@
+//! A disk with all that is on it.
+
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses some of it")]
+#[path = "../../tests/hostile/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::whole(data));

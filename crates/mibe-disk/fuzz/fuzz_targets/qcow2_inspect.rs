@@ -1,0 +1,9 @@
+//! The same in a qcow2 file.
+
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses some of it")]
+#[path = "../../tests/hostile/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::whole_qcow2(data));
