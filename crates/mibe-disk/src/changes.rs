@@ -33,11 +33,30 @@ impl<'a> Changes<'a> {
         let Some((path, there)) = self.place(path)? else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        let label = self.label(&path, there.as_ref())?;
         if there.is_some() {
             self.push(Change::Remove(path.clone()))?;
         }
-        let metadata = Metadata::of_root(0o644, self.now);
+        let metadata = Metadata {
+            xattrs: label.into_iter().collect(),
+            ..Metadata::of_root(0o644, self.now)
+        };
         self.push(Change::File(path, Content::Bytes(content), metadata))
+    }
+
+    /// The label of SELinux for a file: that of what stands there, or of its directory, as a guest would give it.
+    fn label(&self, path: &[u8], there: Option<&Inode>) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let xattrs = if let Some(inode) = there {
+            self.tree.xattrs(inode)?
+        } else {
+            let folder = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+            let folder = String::from_utf8_lossy(&path[..folder]);
+            let folder = self.tree.find(&folder, true)?;
+            folder.map_or_else(|| Ok(Vec::new()), |inode| self.tree.xattrs(&inode))?
+        };
+        Ok(xattrs
+            .into_iter()
+            .find(|(name, _)| name == b"security.selinux"))
     }
 
     /// Empties a file, which keeps its owner and mode.

@@ -112,9 +112,9 @@ pub fn image_size(disk: u64, wanted: Option<u64>) -> Result<u64, DiskError> {
     match wanted {
         Some(wanted) if wanted < least => Err(DiskError::usage(
             format!(
-                "the disk has {disk} bytes, and --size asks for {wanted}: a disk can only be made larger"
+                "the disk has {disk} bytes, and {wanted} are asked for: a disk can only be made larger"
             ),
-            &["ask for more, or leave --size out"],
+            &["ask for more, or leave out --size (of a build, disk_size in the manifest)"],
         )),
         Some(wanted) => Ok(wanted.next_multiple_of(MIB)),
         None => Ok(least),

@@ -161,6 +161,22 @@ pub(crate) fn clear(file: &File, offset: u64, size: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the raw file `made`, a disk that was unpacked, the new raw file `path` of `size` bytes, which is not less than the disk's.
+///
+/// # Errors
+///
+/// The file could not be renamed, or not be made so large.
+pub fn take(made: &Path, path: &Path, size: u64) -> Result<Raw, DiskError> {
+    std::fs::rename(made, path).map_err(DiskError::io("rename", made))?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(DiskError::io("open", path))?;
+    file.set_len(size).map_err(DiskError::io("write", path))?;
+    Raw::open(file, Format::Raw).map_err(DiskError::io("read", path))
+}
+
 /// Copies a disk into a new raw file of `size` bytes, which is not less than the disk's; `progress` gets the bytes of the disk that are done.
 ///
 /// # Errors

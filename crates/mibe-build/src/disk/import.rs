@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use mibe_disk::inspect::Problem;
 use mibe_disk::prepare::{self, Wishes};
 use mibe_disk::source::About;
-use mibe_disk::{scratch, volume};
+use mibe_disk::volume;
 use mibe_image::file::{Compression, ImageWriter};
 use mibe_image::library::{self, ImagePaths};
 use mibe_image::manifest::Manifest;
@@ -107,14 +107,9 @@ pub fn import(
     let raw = folder.join("disk.raw");
     let disk = steps.step("copy", |bytes| {
         let total = opened.about.virtual_size;
-        Ok(scratch::copy(
-            opened.source.as_ref(),
-            &file,
-            &raw,
-            size,
-            cancel,
-            &mut |done| bytes(done, Some(total)),
-        )?)
+        super::work_copy(&opened, &file, &raw, size, cancel, &mut |done| {
+            bytes(done, Some(total));
+        })
     })?;
     drop(opened.source);
     let named = |error: mibe_disk::DiskError| {

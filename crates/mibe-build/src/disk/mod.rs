@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use mibe_disk::source::{self, OpenOptions, Opened};
+use mibe_disk::scratch;
+use mibe_disk::source::{self, OpenOptions, Opened, Raw};
 
 use crate::error::BuildError;
 use crate::journal::{Entry, Journal, Record};
@@ -196,6 +197,25 @@ pub fn open(
         backing: input.backing.clone(),
     };
     Ok((source::open(&path, &options, workshop, cancel)?, path))
+}
+
+/// Has an opened disk in the new raw file `to`, which is of `size` bytes; `file` is where it came from, and `progress` gets the bytes of the disk that are done.
+///
+/// # Errors
+///
+/// The disk could not be read, the file not written, or `cancel` was raised.
+pub(crate) fn work_copy(
+    opened: &Opened,
+    file: &Path,
+    to: &Path,
+    size: u64,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Raw, BuildError> {
+    Ok(match &opened.made {
+        Some(made) => scratch::take(made, to, size)?,
+        None => scratch::copy(opened.source.as_ref(), file, to, size, cancel, progress)?,
+    })
 }
 
 /// SHA-256 and SHA-512 of a file.

@@ -26,12 +26,12 @@ struct Info {
     encrypted: bool,
 }
 
-/// Converts the disk in `file` (that people know by `path`) into a raw one in the folder `scratch`.
+/// Converts the disk in `file` (that people know by `path`) into the new raw one `raw`.
 pub(super) fn convert(
     file: &Path,
     path: &Path,
     format: Format,
-    scratch: &Path,
+    raw: &Path,
     cancel: &AtomicBool,
 ) -> Result<Raw, DiskError> {
     if format == Format::Vmdk {
@@ -45,6 +45,7 @@ pub(super) fn convert(
         Format::Vdi => "vdi",
         _ => "vmdk",
     };
+    let folder = raw.parent().unwrap_or(Path::new("."));
     let purpose = format!("reading a {format} disk");
     let program = QEMU_IMG.find(&purpose)?;
     let info = tool::run(
@@ -54,7 +55,7 @@ pub(super) fn convert(
             .map(Into::into)
             .into_iter()
             .chain([file.as_os_str().to_owned()]),
-        scratch,
+        folder,
         cancel,
     )?;
     let info: Info = serde_json::from_slice(&info).map_err(|error| {
@@ -84,7 +85,6 @@ pub(super) fn convert(
     if info.encrypted {
         return Err(DiskError::disk(path, "is encrypted", &[]));
     }
-    let raw = scratch.join("converted");
     tool::run(
         &QEMU_IMG,
         &program,
@@ -92,9 +92,9 @@ pub(super) fn convert(
             .map(Into::into)
             .into_iter()
             .chain([file.as_os_str().to_owned(), raw.as_os_str().to_owned()]),
-        scratch,
+        folder,
         cancel,
     )?;
-    let opened = File::open(&raw).map_err(DiskError::io("open", &raw))?;
-    Raw::open(opened, Format::Raw).map_err(DiskError::io("read", &raw))
+    let opened = File::open(raw).map_err(DiskError::io("open", raw))?;
+    Raw::open(opened, Format::Raw).map_err(DiskError::io("read", raw))
 }

@@ -118,6 +118,8 @@ pub struct Opened {
     pub source: Box<dyn Source>,
     /// Of which format it is.
     pub about: About,
+    /// The raw file of the scratch folder that it was unpacked or converted into, where it was: whoever opened it may take it.
+    pub made: Option<PathBuf>,
 }
 
 /// What a file said of itself.
@@ -174,6 +176,7 @@ pub fn open(
     if let Some((message, hint)) = format.refusal() {
         return Err(DiskError::disk(path, message, &[hint]));
     }
+    let mut made = None;
     let (source, details) = match format {
         Format::Qcow2 => {
             let disk = qcow2::open(file, path, &options.backing)?;
@@ -181,11 +184,14 @@ pub fn open(
             (Box::new(disk) as Box<dyn Source>, details)
         }
         Format::Vmdk | Format::Vhdx | Format::Vhd | Format::Vdi => {
-            let raw = foreign::convert(&current, path, format, scratch, cancel)?;
+            let to = scratch.join("converted");
+            let raw = foreign::convert(&current, path, format, &to, cancel)?;
+            made = Some(to);
             (Box::new(raw) as Box<dyn Source>, String::new())
         }
         _ => {
             let raw = Raw::open(file, format).map_err(DiskError::io("read", path))?;
+            made = (packing.is_some() && format == Format::Raw).then_some(current);
             (Box::new(raw) as Box<dyn Source>, String::new())
         }
     };
@@ -216,6 +222,7 @@ pub fn open(
         ));
     }
     Ok(Opened {
+        made,
         source,
         about: About {
             format,

@@ -64,6 +64,24 @@ fn guest(tree: &Path) {
             &["cap_net_raw+ep", tree.join(name).to_str().unwrap()],
         );
     }
+    // Labels, which no program of this machine minds.
+    for name in ["etc", "etc/changed", "etc/cloud/cloud.cfg.d"] {
+        let label = "system_u:object_r:etc_t:s0";
+        let path = tree.join(name);
+        run(
+            "setfattr",
+            &[
+                "-n",
+                "security.selinux",
+                "-v",
+                label,
+                path.to_str().unwrap(),
+            ],
+        );
+    }
+    fs::create_dir_all(tree.join("etc/selinux")).unwrap();
+    let config = "# SELINUX= can be enforcing\nSELINUX=enforcing\n";
+    fs::write(tree.join("etc/selinux/config"), config).unwrap();
     run(
         "setfattr",
         &[
@@ -214,6 +232,12 @@ fn as_the_script_left_it(disk: &Path) {
         ("/etc/dated", vec!["mtime: 0x3b9aca00"]),
         ("/etc/ours", vec!["Mode:  0640", "User:     0"]),
         ("/bin/capped", vec!["security.capability"]),
+        ("/etc/changed", vec!["security.selinux"]),
+        (
+            "/etc/cloud/cloud.cfg.d/90_smartos.cfg",
+            vec!["security.selinux"],
+        ),
+        ("/.autorelabel", vec!["Type: regular"]),
     ] {
         let told = ask(&format!("stat {path}"));
         for word in words {

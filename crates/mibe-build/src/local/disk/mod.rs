@@ -15,7 +15,7 @@ use mibe_disk::ext4::edit::{Change, Content, Editor, Metadata};
 use mibe_disk::inspect::{Inspection, inspect};
 use mibe_disk::prepare::{self, Wishes};
 use mibe_disk::source::{Format, Raw, Source};
-use mibe_disk::{DiskError, scratch, table, volume};
+use mibe_disk::{DiskError, table, volume};
 use mibe_host::Outcome;
 use mibe_sandbox::{JobFiles, JobInput, Root};
 use serde::{Deserialize, Serialize};
@@ -75,8 +75,7 @@ impl DiskBase {
             };
             let (opened, file) = disk::open(input, paths, folder, cancel, &|_| {})?;
             let size = prepare::image_size(opened.about.virtual_size, plan.size)?;
-            let source = opened.source.as_ref();
-            let disk = scratch::copy(source, &file, &path, size, cancel, &mut |_| {})?;
+            let disk = disk::work_copy(&opened, &file, &path, size, cancel, &mut |_| {})?;
             (disk, volume::BLOCK_SIZE)
         };
         Ok(Self {

@@ -3,6 +3,11 @@
 //! It is a shell script that reads YAML with grep and `read`, and its versions do that differently; so its ways are followed to the letter, those that look like
 //! mistakes too, and which of them it has is read from the guest's own script.
 
+mod policy;
+mod words;
+
+use self::policy::{Mode, Policy};
+use self::words::{array, flow, has_key, is_date, lines, unquote, with_none};
 use super::tree::Tree;
 
 /// Largest file of configuration that is read.
@@ -424,116 +429,3 @@ impl<'a> Identify<'a> {
 
 /// A setting and where it stands.
 type Named = Option<(String, &'static str)>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Search,
-    Report,
-    Enabled,
-    Disabled,
-}
-
-/// What is to be done with what was found.
-struct Policy {
-    mode: Mode,
-    first: bool,
-    maybe: bool,
-    enabled_if_none: bool,
-    from: &'static str,
-}
-
-impl Policy {
-    /// A policy over the one that holds otherwise.
-    fn of(otherwise: &str, said: &str) -> Self {
-        let mut policy = Self {
-            mode: Mode::Search,
-            first: false,
-            maybe: false,
-            enabled_if_none: false,
-            from: "cloud-init",
-        };
-        for word in otherwise.split(',').chain(said.split(',')) {
-            match word {
-                "enabled" => policy.mode = Mode::Enabled,
-                "disabled" => policy.mode = Mode::Disabled,
-                "search" => policy.mode = Mode::Search,
-                "report" => policy.mode = Mode::Report,
-                "found=all" => policy.first = false,
-                "found=first" => policy.first = true,
-                "maybe=all" => policy.maybe = true,
-                "maybe=none" => policy.maybe = false,
-                "notfound=enabled" => policy.enabled_if_none = true,
-                "notfound=disabled" => policy.enabled_if_none = false,
-                _ => {}
-            }
-        }
-        policy
-    }
-
-    fn named(self, from: &'static str) -> Self {
-        if from.is_empty() {
-            self
-        } else {
-            Self { from, ..self }
-        }
-    }
-}
-
-/// Lines as the shell's `read` gives them: without blanks around them, and without the last one if it has no end.
-fn lines(content: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(content);
-    let Some((whole, _)) = text.rsplit_once('\n') else {
-        return Vec::new();
-    };
-    whole
-        .split('\n')
-        .map(|line| line.trim_matches([' ', '\t']).replace('\\', ""))
-        .collect()
-}
-
-/// Whether a line has `key`, quotes, blanks and a colon.
-fn has_key(line: &str, key: &str) -> bool {
-    line.match_indices(key).any(|(at, _)| {
-        let rest = line[at + key.len()..].trim_start_matches(['"', '\'']);
-        rest.trim_start_matches([' ', '\t', '\r', '\x0b', '\x0c'])
-            .starts_with(':')
-    })
-}
-
-/// The value if it is a list on one line.
-fn flow(value: &str) -> Option<String> {
-    let value = value.rsplit(':').next().unwrap_or_default().trim();
-    let inner = value.strip_suffix(']').unwrap_or(value);
-    let inner = inner.strip_prefix('[').unwrap_or(inner);
-    (!value.is_empty() && !inner.trim().is_empty()).then(|| value.to_owned())
-}
-
-/// A list's words, as the shell makes them of it.
-fn array(value: &str) -> String {
-    let value = value.strip_prefix('[').unwrap_or(value);
-    let value = value.strip_suffix(']').unwrap_or(value);
-    let words: Vec<&str> = value.split(',').map(|word| unquote(word.trim())).collect();
-    words.join(" ").trim().to_owned()
-}
-
-fn unquote(word: &str) -> &str {
-    for quote in ['"', '\''] {
-        if word.len() >= 2 && word.starts_with(quote) && word.ends_with(quote) {
-            return &word[1..word.len() - 1];
-        }
-    }
-    word
-}
-
-fn with_none(mut list: Vec<String>) -> Vec<String> {
-    if !list.iter().any(|name| name == "None") {
-        list.push("None".into());
-    }
-    list
-}
-
-/// `2???-??-??`
-fn is_date(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    bytes.len() == 10 && bytes[0] == b'2' && bytes[4] == b'-' && bytes[7] == b'-'
-}
