@@ -1,6 +1,7 @@
 //! The inner half of the benchmarks: the harness, and the programs that it measures.
 
 mod contest;
+mod disk;
 mod images;
 mod measure;
 mod programs;
@@ -63,6 +64,10 @@ fn bench(project: &Project, arguments: &[String]) -> Result<(), Failure> {
     }
     if wanted("serve") {
         missed.extend(measured("serve", serve::run(project, &scratch)));
+    }
+    if wanted("disk") {
+        let outcome = disk::run(project, &scratch, options.rounds);
+        missed.extend(measured("disk", outcome));
     }
     if wanted("sandbox") {
         missed.extend(measured("sandbox", sandbox::run(project, options.rounds)));

@@ -23,6 +23,8 @@ pub enum Aim {
     Faster(f64),
     /// A file of at most so many times the size.
     Size(f64),
+    /// At the peak, less than so many MiB of memory.
+    Memory(f64),
 }
 
 /// Two rivals and what is hoped for.
@@ -72,6 +74,13 @@ impl Contest {
                     faster.median >= *aim,
                     format!("{:.2} times as fast, aim {aim:.1}", faster.median),
                 ),
+                Aim::Memory(aim) => {
+                    let peak = ours.iter().map(Sample::peak_mib).fold(0.0, f64::max);
+                    (
+                        peak < *aim,
+                        format!("{peak:.1} MiB at the peak, aim under {aim:.0}"),
+                    )
+                }
                 Aim::Size(aim) => {
                     let ratio = our_size.unwrap_or_default() as f64
                         / their_size.unwrap_or_default().max(1) as f64;
