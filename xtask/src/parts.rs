@@ -59,6 +59,7 @@ const PARTS: &[Part] = &[
     Part { package: "chromium", sign: Sign::Program("chromium"), why: "looks at the server's pages as people do" },
     Part { package: "qemu-utils", sign: Sign::Program("qemu-img"), why: "makes disks of every format, and reads those that mibe does not" },
     Part { package: "e2fsprogs", sign: Sign::Program("debugfs"), why: "changes the guest's files, and checks what became of them" },
+    Part { package: "libcap2-bin", sign: Sign::Program("setcap"), why: "files with capabilities for those file systems" },
     Part { package: "attr", sign: Sign::Program("setfattr"), why: "files with attributes for those file systems" },
     Part { package: "gdisk", sign: Sign::Program("sgdisk"), why: "makes and verifies partition tables" },
     Part { package: "fdisk", sign: Sign::Program("sfdisk"), why: "makes older partition tables" },
