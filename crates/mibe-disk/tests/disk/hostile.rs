@@ -12,7 +12,7 @@ use mibe_disk::source::{Format, OpenOptions, Qcow2, Raw, Source, open};
 use crate::support::{noise, raw_disk, run};
 
 /// Longest time that looking into any of these may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn raw(path: &Path) -> Raw {
     Raw::open(fs::File::open(path).unwrap(), Format::Raw).unwrap()
