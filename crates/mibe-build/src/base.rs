@@ -49,6 +49,9 @@ const ARCHIVES: &[&str] = &[
     ".tbz2",
 ];
 
+/// Endings of disks' files.
+const DISKS: &[&str] = &[".qcow2", ".raw", ".img", ".vmdk", ".vhdx", ".vhd", ".vdi"];
+
 impl BaseRef {
     /// Understands what stands behind `base=` or `--base`; a relative path counts from `folder`.
     ///
@@ -76,6 +79,14 @@ impl BaseRef {
         }
         if crate::disk::is_url(name) {
             return Ok(Self::Url(name.to_owned()));
+        }
+        if let Some((scheme, _)) = name.split_once("://") {
+            return Err(BuildError::usage(
+                format!(
+                    "the base {name} is of the scheme {scheme}, and only http and https are fetched"
+                ),
+                &["fetch it by other means, and give the file"],
+            ));
         }
         let path = folder.join(name);
         let archive = ARCHIVES.iter().any(|ending| name.ends_with(ending));
@@ -105,10 +116,23 @@ impl BaseRef {
     }
 
     /// The same where a virtual machine is made: a file that is no image is a disk.
-    pub(crate) fn of_disk(self) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The name is a file's, and there is none of it in `folder`.
+    pub(crate) fn of_disk(self, folder: &Path) -> Result<Self, BuildError> {
         match self {
-            Self::Archive(path) => Self::Disk(path),
-            other => other,
+            Self::Archive(path) => Ok(Self::Disk(path)),
+            Self::Image(name)
+                if DISKS.iter().any(|ending| name.ends_with(ending))
+                    && !folder.join(&name).exists() =>
+            {
+                Err(BuildError::usage(
+                    format!("there is no {}", folder.join(&name).display()),
+                    &["a relative path in a manifest counts from the repository"],
+                ))
+            }
+            other => Ok(other),
         }
     }
 

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 #[cfg(feature = "local")]
 use mibe_disk::{
     scratch::SparseFile,
-    source::{Format, Raw},
+    source::{Format, MAX_DISK, Raw},
 };
 use mibe_image::manifest::{ImageType, Manifest};
 use mibe_image::open::{Image, Libraries, ObjsetKind};
@@ -230,7 +230,7 @@ impl ChainFiles {
 
 #[cfg(feature = "local")]
 impl BaseImage {
-    /// Writes the disk of a volume to the new raw file `path`, of `size` bytes where it is to be larger; the second value is its block size.
+    /// Writes the disk of a volume to the new raw file `path`, of `size` bytes where it is to be larger; the second value is its block size, the third its size in the image.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl BaseImage {
         path: &Path,
         size: Option<u64>,
         cancel: &AtomicBool,
-    ) -> Result<(Raw, u32), BuildError> {
+    ) -> Result<(Raw, u32, u64), BuildError> {
         let broken = |message: String| BuildError::Base {
             message: format!("{} can't be a base: {message}", self.title()),
             hints: vec!["`mibe image verify` looks into every part of an image".to_owned()],
@@ -252,6 +252,11 @@ impl BaseImage {
         let volume = Volume::read(&mut snapshot, &mut |offset, bytes| {
             if cancel.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::Interrupted.into());
+            }
+            if offset > MAX_DISK {
+                return Err(io::Error::other(
+                    "the disk is larger than any that is taken",
+                ));
             }
             file.write(offset, bytes).map_err(io::Error::other)
         });
@@ -267,7 +272,7 @@ impl BaseImage {
             size if size.is_power_of_two() && (512..=131_072).contains(&size) => size,
             _ => mibe_disk::volume::BLOCK_SIZE,
         };
-        Ok((raw, block_size))
+        Ok((raw, block_size, volume.size))
     }
 }
 

@@ -201,7 +201,7 @@ impl Run<'_, '_> {
                 .map_or("unknown", PackageManager::name)
         ));
         if self.plan.steps.contains(&Step::Finalise) {
-            self.machine.work(&Work::Prepare(Guest::Zone))?;
+            self.machine.work(&Work::Prepare(self.guest()))?;
         }
         for step in &self.plan.steps {
             match step {
@@ -231,6 +231,14 @@ impl Run<'_, '_> {
             }
         }
         self.finish()
+    }
+
+    /// What kind of machine the tree is the root of.
+    fn guest(&self) -> Guest {
+        match self.plan.disk {
+            Some(_) => Guest::Machine,
+            None => Guest::Zone,
+        }
     }
 
     fn step<T>(
@@ -367,11 +375,12 @@ impl Run<'_, '_> {
             cwd: "/root".to_owned(),
             timeout: self.options.timeout_customize,
         };
-        self.run(
-            "customize",
-            &script,
-            &["run again with --keep-on-failure to look into the build machine"],
-        )?;
+        let hints: &[&str] = if self.options.keep_on_failure {
+            &[]
+        } else {
+            &["run again with --keep-on-failure to look into the build machine"]
+        };
+        self.run("customize", &script, hints)?;
         self.machine.work(&Work::Remove(CUSTOMIZE.into())).map(drop)
     }
 
@@ -407,7 +416,7 @@ impl Run<'_, '_> {
     fn finalise(&mut self) -> Result<(), BuildError> {
         // Whatever the script did: the shell mibe ran it from there, and it must not be in the image.
         self.machine.work(&Work::Remove(CUSTOMIZE.into()))?;
-        let report = self.machine.work(&Work::Finalise(Guest::Zone))?.finalised;
+        let report = self.machine.work(&Work::Finalise(self.guest()))?.finalised;
         for note in &report.notes {
             self.reporter.log.note(note);
         }

@@ -189,7 +189,7 @@ impl BuildError {
                 Blame::Usage
             }
             Self::Host { .. }
-            | Self::Disk(DiskError::NoTool { .. })
+            | Self::Disk(DiskError::NoTool { .. } | DiskError::NotSupported { .. })
             | Self::Remote(HostError::Start { .. } | HostError::Connect { .. }) => Blame::Host,
             _ => Blame::Build,
         }
@@ -216,8 +216,8 @@ impl BuildError {
             Self::Image(error) => error.hints(),
             Self::Disk(DiskError::Io { source, path, .. }) if full_disk(source) => {
                 vec![format!(
-                    "free some space on the file system of {}",
-                    path.display()
+                    "free some space on the file system of {}, or have disks worked on elsewhere: set XDG_CACHE_HOME to a folder that has more",
+                    path.parent().unwrap_or(path).display()
                 )]
             }
             Self::Disk(error) => error.hints(),

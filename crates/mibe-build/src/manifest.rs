@@ -209,6 +209,11 @@ fn requirements(
         Some(inherited) => object(inherited)?,
         None => Map::new(),
     };
+    // A brand that the recipe asks for has firmware of its own.
+    if recipe.disk.brand.is_some() {
+        requirements.remove("brand");
+        requirements.remove("bootrom");
+    }
     if let Some(own) = &recipe.requirements {
         requirements.extend(own.value.clone());
     }
@@ -227,7 +232,16 @@ fn requirements(
     // Zones of Linux, which is all that is neither native nor a disk.
     let is_lx = !plan.is_native() && disk.is_none();
     if let Some(disk) = disk {
-        requirements.extend(disk.requirements.clone());
+        for (key, value) in &disk.requirements {
+            // Whether a key must be given, its author knows best.
+            let said = || {
+                let own = recipe.requirements.as_ref();
+                own.is_some_and(|own| own.value.contains_key(key))
+            };
+            if key != "ssh_key" || !said() {
+                requirements.insert(key.clone(), value.clone());
+            }
+        }
     } else if is_lx {
         requirements.insert("brand".into(), "lx".into());
     }

@@ -195,7 +195,11 @@ impl Plan {
             .target
             .as_ref()
             .is_some_and(|target| target.value == Target::Hvm);
-        let base = if is_hvm { base.of_disk() } else { base };
+        let base = if is_hvm {
+            base.of_disk(repository.as_std_path())?
+        } else {
+            base
+        };
         let host_base = match host {
             Some(host) => Some(of_host(&base, host)?),
             None => None,
@@ -347,17 +351,12 @@ impl fmt::Display for Plan {
         let recipe = &self.recipe;
         let mut field = |name: &str, value: &str| writeln!(out, "  {name:<14} {value}");
         field("image", &format!("{} {}", *recipe.name, *recipe.version))?;
-        let native = self.is_native();
-        field(
-            "kind",
-            if native {
-                "native (type zone-dataset, os smartos)"
-            } else if self.disk.is_some() {
-                "HVM (type zvol, for kvm and bhyve)"
-            } else {
-                "LX (type lx-dataset, os linux, brand lx)"
-            },
-        )?;
+        let kind = match &self.disk {
+            Some(disk) => format!("HVM (type zvol, for {})", disk.brands()),
+            None if self.is_native() => "native (type zone-dataset, os smartos)".to_owned(),
+            None => "LX (type lx-dataset, os linux, brand lx)".to_owned(),
+        };
+        field("kind", &kind)?;
         field("base", &self.base.to_string())?;
         match (&self.base_image, &self.host_base) {
             (Some(image), _) => field("base image", &image.title())?,

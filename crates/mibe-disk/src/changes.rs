@@ -1,5 +1,6 @@
 //! What is to be changed of a guest's files, put together from what is there.
 
+use std::collections::HashSet;
 use std::io;
 
 use crate::ext4::edit::{Change, Content, Metadata};
@@ -17,6 +18,7 @@ pub(crate) struct Changes<'a> {
     tree: &'a Ext4<'a>,
     now: i64,
     pub list: Vec<Change>,
+    gone: HashSet<Vec<u8>>,
 }
 
 impl<'a> Changes<'a> {
@@ -25,13 +27,15 @@ impl<'a> Changes<'a> {
             tree,
             now,
             list: Vec::new(),
+            gone: HashSet::new(),
         }
     }
 
-    /// Writes a file of root; its directory must be there.
+    /// Writes a file of root, in a directory that is made if it is not there.
     pub fn write(&mut self, path: &str, content: Vec<u8>) -> io::Result<()> {
-        let Some((path, there)) = self.place(path)? else {
-            return Err(io::ErrorKind::NotFound.into());
+        let (path, there) = match self.place(path)? {
+            Some(place) => place,
+            None => (self.make_folder_of(path)?, None),
         };
         let label = self.label(&path, there.as_ref())?;
         if there.is_some() {
@@ -42,6 +46,25 @@ impl<'a> Changes<'a> {
             ..Metadata::of_root(0o644, self.now)
         };
         self.push(Change::File(path, Content::Bytes(content), metadata))
+    }
+
+    /// Makes the directory of a path, and those above it; the path as it is then.
+    fn make_folder_of(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        let Some((folder, name)) = path.rsplit_once('/') else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let real = match self.place(folder)? {
+            Some((_, Some(_))) => {
+                return Err(damaged(format!("/{folder} is no directory")));
+            }
+            Some((real, None)) => real,
+            None => self.make_folder_of(folder)?,
+        };
+        let made = Change::Directory(real.clone(), Metadata::of_root(0o755, self.now));
+        if !self.list.contains(&made) {
+            self.push(made)?;
+        }
+        Ok([&real, b"/".as_slice(), name.as_bytes()].concat())
     }
 
     /// The label of SELinux for a file: that of what stands there, or of its directory, as a guest would give it.
@@ -59,13 +82,13 @@ impl<'a> Changes<'a> {
             .find(|(name, _)| name == b"security.selinux"))
     }
 
-    /// Empties a file, which keeps its owner and mode.
-    pub fn empty(&mut self, path: &str) -> io::Result<()> {
+    /// Empties a file, which keeps its owner and mode; whether there is one.
+    pub fn empty(&mut self, path: &str) -> io::Result<bool> {
         let Some((path, Some(inode))) = self.place(path)? else {
-            return Ok(());
+            return Ok(false);
         };
-        if inode.kind != FileKind::File {
-            return Ok(());
+        if inode.kind != FileKind::File || self.is_gone(&path) {
+            return Ok(false);
         }
         let metadata = Metadata {
             mode: inode.mode,
@@ -75,7 +98,13 @@ impl<'a> Changes<'a> {
             xattrs: self.tree.xattrs(&inode)?,
         };
         self.push(Change::Remove(path.clone()))?;
-        self.push(Change::File(path, Content::Bytes(Vec::new()), metadata))
+        self.push(Change::File(path, Content::Bytes(Vec::new()), metadata))?;
+        Ok(true)
+    }
+
+    /// Whether a path goes already: through links, a file can be found by two.
+    fn is_gone(&self, path: &[u8]) -> bool {
+        self.gone.contains(path)
     }
 
     /// Adds a change, if there may be one more: directories can have each other in them, and so no end.
@@ -85,15 +114,23 @@ impl<'a> Changes<'a> {
                 "more than {MOST_CHANGES} files of its past would be cleaned away"
             )));
         }
+        if let Change::Remove(path) | Change::RemoveDirectory(path) = &change
+            && !self.gone.insert(path.clone())
+        {
+            return Ok(());
+        }
         self.list.push(change);
         Ok(())
     }
 
-    /// Removes a file, or a directory with all that is in it.
-    pub fn remove(&mut self, path: &str) -> io::Result<()> {
+    /// Removes a file, or a directory with all that is in it; whether there is one.
+    pub fn remove(&mut self, path: &str) -> io::Result<bool> {
         match self.place(path)? {
-            Some((path, Some(inode))) => self.remove_inode(path, &inode, 0),
-            _ => Ok(()),
+            Some((path, Some(inode))) if !self.is_gone(&path) => {
+                self.remove_inode(path, &inode, 0)?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 

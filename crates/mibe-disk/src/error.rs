@@ -45,6 +45,14 @@ pub enum DiskError {
         /// What it is needed for.
         purpose: String,
     },
+    /// This machine can't do it.
+    #[error("{message}")]
+    NotSupported {
+        /// Why.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A program failed.
     #[error("{program} {outcome}{}", said(stderr))]
     Tool {
@@ -86,6 +94,19 @@ impl DiskError {
         }
     }
 
+    /// For `map_err`: the disk in `path` could not be read, be it that the system refused or that the disk is damaged.
+    pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::disk(
+                &path,
+                error.to_string(),
+                &["was the disk downloaded whole? compare its checksum"],
+            ),
+            _ => Self::io("read", &path)(error),
+        }
+    }
+
     /// Something is wrong with the disk of a file.
     pub fn disk(path: &Path, message: impl Into<String>, hints: &[&str]) -> Self {
         Self::Disk {
@@ -118,6 +139,7 @@ impl DiskError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Disk { hints, .. } | Self::Usage { hints, .. } => hints.clone(),
+            Self::NotSupported { hint, .. } => vec![hint.clone()],
             Self::NoTool { package, .. } => {
                 vec![format!(
                     "install it: the package {package} of Debian has it"

@@ -163,7 +163,11 @@ fn look(disk: &dyn Source) -> io::Result<Inspection> {
                 "partition-table",
                 Severity::Warning,
                 message.clone(),
-                "look at the disk with sgdisk --verify or fdisk",
+                if message.contains("beyond the end") {
+                    "was the disk downloaded whole? compare its checksum"
+                } else {
+                    "look at the disk with sgdisk --verify or fdisk"
+                },
             );
         }
     }

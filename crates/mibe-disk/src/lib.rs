@@ -1,6 +1,7 @@
 //! Disks of virtual machines, without mounting them, without root, without ZFS.
 
 mod changes;
+mod decide;
 mod error;
 pub mod ext4;
 pub mod fat;

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Map, Value, json};
 
 use crate::changes::Changes;
+use crate::decide;
 use crate::error::DiskError;
 use crate::ext4::Ext4;
-use crate::ext4::edit::Editor;
-use crate::guest::clean::Action;
+use crate::ext4::edit::{Change, Editor};
+use crate::guest::clean::{Action, Trace};
 use crate::guest::smartos_changes;
 use crate::inspect::{Inspection, Os, Problem, Severity, inspect};
-use crate::source::{Metered, Raw};
+use crate::source::{MAX_DISK, Metered, Raw, Source};
 use crate::table;
 use crate::volume::MIB;
 
@@ -99,26 +100,37 @@ pub struct Prepared {
 /// How many times as much of the disk is read to put changes together as to look into it: there, each path is looked up by itself.
 const PREPARING: u64 = 100;
 
-/// The tag that has bhyve attach a NoCloud disk (vmadm(8), OS-8711).
-const NOCLOUD_TAG: &str = "org.smartos:cloudinit_datasource";
-
 /// The size of an image's disk: that of a disk, rounded up to a MiB, or the one that is wanted.
 ///
 /// # Errors
 ///
 /// What is wanted is less than the disk.
 pub fn image_size(disk: u64, wanted: Option<u64>) -> Result<u64, DiskError> {
-    let least = disk.next_multiple_of(MIB);
+    let least = disk
+        .checked_next_multiple_of(MIB)
+        .filter(|&least| least <= MAX_DISK);
+    let Some(least) = least else {
+        return Err(DiskError::usage(
+            format!("a disk of {disk} bytes is larger than any that is taken"),
+            &[],
+        ));
+    };
     match wanted {
         Some(wanted) if wanted < least => Err(DiskError::usage(
             format!(
-                "the disk has {disk} bytes, and {wanted} are asked for: a disk can only be made larger"
+                "the disk has {:.2} GiB, and {:.2} are asked for: a disk can only be made larger",
+                gibibytes(disk),
+                gibibytes(wanted)
             ),
             &["ask for more, or leave out --size (of a build, disk_size in the manifest)"],
         )),
         Some(wanted) => Ok(wanted.next_multiple_of(MIB)),
         None => Ok(least),
     }
+}
+
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }
 
 /// Makes the raw disk `disk` in the file `path` fit to be an image. `folder` is for what is needed meanwhile.
@@ -139,20 +151,9 @@ pub fn prepare(
         notes.push("the second partition table was moved to the disk's end".to_owned());
     }
     let before = inspect(disk).map_err(read())?;
-    if let Some(problem) = before.problems.iter().find(|problem| {
-        matches!(
-            problem.code,
-            "no-partitions" | "installation-medium" | "not-bootable"
-        )
-    }) {
-        return Err(DiskError::disk(
-            path,
-            problem.message.clone(),
-            &[&problem.mend],
-        ));
-    }
+    decide::bootable(&before, wishes, path)?;
     let os = wishes.os.unwrap_or(before.os);
-    let datasource = datasource(&before, wishes, os, path)?;
+    let datasource = decide::datasource(&before, wishes, os, path)?;
     let editor = match before.root() {
         Some(root) if datasource != Datasource::Keep || wishes.clean => {
             Some(Editor::new(path, root.partition.start, wishes.now)?)
@@ -178,35 +179,10 @@ pub fn prepare(
         let changes = {
             let metered = Metered::new(disk, PREPARING);
             let tree = Ext4::open(&metered, start, size).map_err(read())?;
-            let mut changes = Changes::new(&tree, wishes.now);
-            if datasource == Datasource::Smartos {
-                for (name, content, why) in smartos_changes(&tree) {
-                    let done = if content.is_some() {
-                        "written"
-                    } else {
-                        "removed"
-                    };
-                    notes.push(format!("/{name} was {done}: {why}"));
-                    match content {
-                        Some(content) => changes.write(&name, content).map_err(read())?,
-                        None => changes.remove(&name).map_err(read())?,
-                    }
-                }
-            }
-            if wishes.clean {
-                for trace in &before.traces {
-                    let done = match trace.action {
-                        Action::Remove => "removed",
-                        Action::Empty => "emptied",
-                    };
-                    notes.push(format!("/{} was {done}: {}", trace.path, trace.what));
-                    match trace.action {
-                        Action::Remove => changes.remove(&trace.path).map_err(read())?,
-                        Action::Empty => changes.empty(&trace.path).map_err(read())?,
-                    }
-                }
-            }
-            changes.list
+            let changes = changes(&tree, &before, wishes, datasource, &mut notes);
+            // What could not be read any more looks as if it were not there.
+            metered.check().map_err(read())?;
+            changes.map_err(read())?
         };
         editor.apply(&changes, folder, cancel)?;
         editor.discard(folder, cancel)?;
@@ -242,16 +218,91 @@ pub fn prepare(
             &hints,
         ));
     }
-    let mut prepared = requirements(&after, wishes, datasource)?;
+    let mut prepared = decide::requirements(&after, wishes, datasource)?;
     prepared.os = os;
     prepared.notes = notes;
-    // What was seen to is no problem any more.
+    // What was seen to is no problem any more, nor is what was asked for.
+    let settled = |code: &str| {
+        datasource != Datasource::Smartos
+            && matches!(
+                code,
+                "unreadable"
+                    | "no-cloud-init"
+                    | "datasource"
+                    | "kernel-command-line"
+                    | "unseen-list"
+            )
+    };
     prepared.warnings = after
         .problems
         .into_iter()
-        .filter(|problem| problem.severity < Severity::Note)
+        .filter(|problem| problem.severity < Severity::Note && !settled(problem.code))
         .collect();
+    prepared
+        .warnings
+        .extend(decide::other_system(wishes, before.os));
     Ok(prepared)
+}
+
+/// Refuses a disk that can't be made fit, as far as that can be told before anything is copied.
+///
+/// # Errors
+///
+/// It can't be made so, or not as it is wanted, or a program is missing.
+pub fn check(disk: &dyn Source, path: &Path, wishes: &Wishes) -> Result<(), DiskError> {
+    let found = inspect(disk).map_err(DiskError::reading(path))?;
+    decide::bootable(&found, wishes, path)?;
+    // A journal that was not carried out may have what is missing.
+    let is_clean = !found
+        .problems
+        .iter()
+        .any(|problem| problem.code == "not-clean");
+    if !is_clean {
+        return Ok(());
+    }
+    let os = wishes.os.unwrap_or(found.os);
+    let datasource = decide::datasource(&found, wishes, os, path)?;
+    decide::requirements(&found, wishes, datasource)?;
+    if let Some(root) = found.root()
+        && (datasource != Datasource::Keep || wishes.clean)
+    {
+        Editor::new(path, root.partition.start, wishes.now)?;
+    }
+    Ok(())
+}
+
+/// What is to be changed of a guest's files; `notes` gets each in words.
+fn changes(
+    tree: &Ext4<'_>,
+    before: &Inspection,
+    wishes: &Wishes,
+    datasource: Datasource,
+    notes: &mut Vec<String>,
+) -> io::Result<Vec<Change>> {
+    let mut changes = Changes::new(tree, wishes.now);
+    if datasource == Datasource::Smartos {
+        for (name, content, why) in smartos_changes(tree) {
+            let done = if let Some(content) = content {
+                changes.write(&name, content)?;
+                "written"
+            } else {
+                changes.remove(&name)?;
+                "removed"
+            };
+            notes.push(format!("/{name} was {done}: {why}"));
+        }
+    }
+    let traces: &[Trace] = if wishes.clean { &before.traces } else { &[] };
+    for trace in traces {
+        let (done, word) = match trace.action {
+            Action::Remove => (changes.remove(&trace.path)?, "removed"),
+            Action::Empty => (changes.empty(&trace.path)?, "emptied"),
+        };
+        if done {
+            notes.push(format!("/{} was {word}: {}", trace.path, trace.what));
+        }
+    }
+    Ok(changes.list)
 }
 
 /// Moves the second header of a GPT to the end of the raw disk `disk` in the file `path`; whether there was anything to do.
@@ -278,122 +329,6 @@ fn ungrown(error: io::Error, path: &Path) -> DiskError {
         ),
         _ => DiskError::io("move the partition table of", path)(error),
     }
-}
-
-/// Where metadata will come from.
-fn datasource(
-    before: &Inspection,
-    wishes: &Wishes,
-    os: Os,
-    path: &Path,
-) -> Result<Datasource, DiskError> {
-    let unreadable = before.unreadable();
-    match (wishes.datasource, before.root()) {
-        (Some(Datasource::Nocloud), _) if wishes.brand == Some(Brand::Kvm) => {
-            Err(DiskError::usage(
-                "only bhyve attaches a NoCloud disk, and kvm was asked for",
-                &["leave --brand out, or say --brand bhyve"],
-            ))
-        }
-        (Some(other @ (Datasource::Keep | Datasource::Nocloud)), _) => Ok(other),
-        (Some(Datasource::Smartos) | None, Some(_)) if before.cloud_init.is_some() => {
-            Ok(Datasource::Smartos)
-        }
-        (None, Some(_)) if os == Os::Bsd => Ok(Datasource::Keep),
-        (_, Some(_)) => {
-            let problem = before
-                .problems
-                .iter()
-                .find(|problem| problem.code == "no-cloud-init");
-            let (message, mend) = problem.map_or(("there is no cloud-init", ""), |problem| {
-                (problem.message.as_str(), problem.mend.as_str())
-            });
-            Err(DiskError::disk(path, message, &[mend]))
-        }
-        (None, None) if os != Os::Linux => Ok(Datasource::Keep),
-        (_, None) => {
-            let what = unreadable.map_or("no file system that is known", |kind| kind.name());
-            Err(DiskError::disk(
-                path,
-                format!(
-                    "the datasource of SmartOS can't be enabled: the guest's files are on {what}, and mibe changes ext4 alone"
-                ),
-                &[
-                    "--datasource nocloud has bhyve give the guest its name and address by a NoCloud disk, without ssh keys and user-script (platforms since March 2026)",
-                    "--datasource keep imports it as it is, which is right where the guest uses the metadata of SmartOS already",
-                ],
-            ))
-        }
-    }
-}
-
-/// What machines need.
-fn requirements(
-    after: &Inspection,
-    wishes: &Wishes,
-    datasource: Datasource,
-) -> Result<Prepared, DiskError> {
-    let wanted = wishes.brand.unwrap_or(Brand::Any);
-    let uefi_only = after.boot.uefi && !after.boot.bios;
-    if wanted == Brand::Kvm && (wishes.bootrom == Some(Bootrom::Uefi) || uefi_only) {
-        let why = if uefi_only {
-            "the disk boots by UEFI alone"
-        } else {
-            "UEFI was asked for"
-        };
-        return Err(DiskError::usage(
-            format!("kvm has a BIOS alone, and {why}"),
-            &["say --brand bhyve, or leave --brand out"],
-        ));
-    }
-    match wishes.bootrom {
-        Some(Bootrom::Uefi) if !after.boot.uefi => {
-            return Err(DiskError::usage(
-                "UEFI finds nothing to boot on this disk (no /EFI/BOOT/BOOTX64.EFI on an EFI system partition)",
-                &["leave --bootrom out"],
-            ));
-        }
-        Some(Bootrom::Bios) if !after.boot.bios => {
-            return Err(DiskError::usage(
-                "a BIOS finds nothing to boot on this disk",
-                &["leave --bootrom out"],
-            ));
-        }
-        _ => {}
-    }
-    let bootrom = wishes.bootrom.or(uefi_only.then_some(Bootrom::Uefi));
-    let needs_bhyve = wanted == Brand::Bhyve
-        || bootrom.is_some() && wanted != Brand::Kvm
-        || datasource == Datasource::Nocloud;
-    let brand = match wanted {
-        Brand::Kvm => Some("kvm"),
-        _ if needs_bhyve => Some("bhyve"),
-        _ => None,
-    };
-    let mut tags = Map::new();
-    if datasource == Datasource::Nocloud {
-        tags.insert(NOCLOUD_TAG.into(), json!("nocloud"));
-    }
-    let default_user = after
-        .cloud_init
-        .as_ref()
-        .and_then(|found| found.default_user.clone());
-    if let Some(user) = &default_user {
-        tags.insert("default_user".into(), json!(user));
-    }
-    Ok(Prepared {
-        os: after.os,
-        brand,
-        // A BIOS is what bhyve has where nothing is said; and the word means something to bhyve alone.
-        bootrom: bootrom
-            .filter(|_| brand == Some("bhyve"))
-            .map(Bootrom::name),
-        ssh_key: datasource == Datasource::Smartos,
-        default_user,
-        tags,
-        notes: Vec::new(),
-        warnings: Vec::new(),
-    })
 }
 
 impl Prepared {

@@ -130,6 +130,27 @@ pub(crate) fn copy_range(
     Ok(())
 }
 
+/// Whether files in a folder can have holes where there was something.
+///
+/// # Errors
+///
+/// The folder could not be written.
+pub(crate) fn has_holes(folder: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let file = tempfile::tempfile_in(folder)?;
+        file.write_all_at(&[1; 2 * HOLE], 0)?;
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&file, how, 0, HOLE as u64).is_ok())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        Ok(true)
+    }
+}
+
 /// Makes `size` bytes of a file zeroes, of a hole where its file system has holes.
 ///
 /// # Errors
@@ -193,7 +214,7 @@ pub fn copy(
     let mut file = SparseFile::create(path)?;
     let mut buffer = vec![0; PIECE as usize];
     let mut at = 0;
-    while let Some(range) = source.next_data(at).map_err(DiskError::io("read", from))? {
+    while let Some(range) = source.next_data(at).map_err(DiskError::reading(from))? {
         if range.end <= at {
             return Err(DiskError::disk(from, "goes backwards", &[]));
         }
@@ -207,7 +228,7 @@ pub fn copy(
             let piece = &mut buffer[..(range.end.min(next) - at) as usize];
             source
                 .read_at(piece, at)
-                .map_err(DiskError::io("read", from))?;
+                .map_err(DiskError::reading(from))?;
             file.write(at, piece)?;
             at += piece.len() as u64;
             progress(at);

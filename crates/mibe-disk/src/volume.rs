@@ -23,24 +23,27 @@ const PIECE: u64 = 64 << 10;
 /// What a volume holds, as a number: the same content, the same number, whatever of its zeroes are holes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digested {
-    /// SHA-256 of the size and of all pieces that are not zero with their places, hexadecimal.
+    /// SHA-256 of size and block size, and of all pieces that are not zero with their places, hexadecimal.
     pub digest: String,
     /// The guid of the snapshot, not 0.
     pub guid: u64,
 }
 
-/// Digests a disk; what reads as zeroes counts as nothing.
+/// Digests a disk as a volume with blocks of so many bytes; what reads as zeroes counts as nothing.
 ///
 /// # Errors
 ///
 /// It could not be read, or `cancel` was raised.
 pub fn digest(
     disk: &dyn Source,
+    block_size: u32,
     path: &std::path::Path,
     cancel: &AtomicBool,
 ) -> Result<Digested, DiskError> {
     let mut hash = Sha256::new();
     hash.update(disk.size().to_le_bytes());
+    // Other blocks make another stream, and an incremental one fits one of them alone.
+    hash.update(block_size.to_le_bytes());
     let mut buffer = vec![0; PIECE as usize];
     let mut at = 0;
     while let Some(range) = disk.next_data(at).map_err(DiskError::io("read", path))? {

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use mibe_image::file::hex;
 use mibe_sandbox::Cancel;
-use sha2::{Digest as _, Sha256};
 
 use super::{Checksum, DiskInput, digests};
 use crate::bootstrap::DebianError;
@@ -27,7 +25,7 @@ pub(super) fn fetch(
     let folder = paths.cache.join("disks");
     let kept = input.checksum.as_ref().map(|checksum| {
         let (Checksum::Sha256(digits) | Checksum::Sha512(digits)) = checksum;
-        folder.join(&digits[..64])
+        folder.join(digits.get(..64).unwrap_or(digits))
     });
     if let (Some(path), Some(checksum)) = (&kept, &input.checksum)
         && path.is_file()
@@ -58,13 +56,9 @@ pub(super) fn fetch(
     let (sha256, sha512) = digests(&to, cancel)?;
     checksum.check(&input.name, &sha256, &sha512)?;
     fs::create_dir_all(&folder).map_err(BuildError::io("make", &folder))?;
-    // Under a hidden name first, which a clean-up knows for a fetch that was cut short.
-    let hidden = folder.join(format!(
-        ".{}",
-        hex(&Sha256::digest(workshop.as_os_str().as_encoded_bytes())[..8])
-    ));
-    fs::rename(&to, &hidden)
-        .and_then(|()| fs::rename(&hidden, &kept))
+    File::open(&to)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&to, &kept))
         .map_err(BuildError::io("keep", &kept))?;
     Ok(kept)
 }

@@ -87,6 +87,7 @@ pub fn import(
         &options.version,
         options.compression,
     );
+    options.wishes.check()?;
     paths.check_free(options.force)?;
     check_names(options)?;
     output_folder(&options.output)?;
@@ -104,12 +105,22 @@ pub fn import(
         })
     })?;
     let size = prepare::image_size(opened.about.virtual_size, options.size)?;
+    prepare::check(opened.source.as_ref(), &file, &options.wishes)
+        .map_err(|error| error.named(&file, options.input.name.as_ref()))?;
     let raw = folder.join("disk.raw");
     let disk = steps.step("copy", |bytes| {
         let total = opened.about.virtual_size;
-        super::work_copy(&opened, &file, &raw, size, cancel, &mut |done| {
-            bytes(done, Some(total));
-        })
+        super::work_copy(
+            &options.input,
+            &opened,
+            &file,
+            &raw,
+            size,
+            cancel,
+            &mut |done| {
+                bytes(done, Some(total));
+            },
+        )
     })?;
     drop(opened.source);
     let named = |error: mibe_disk::DiskError| {
@@ -120,7 +131,7 @@ pub fn import(
     })?;
 
     let (digested, stream, written) = steps.step("capture", |bytes| {
-        let digested = volume::digest(&disk, &raw, cancel).map_err(named)?;
+        let digested = volume::digest(&disk, options.block_size, &raw, cancel).map_err(named)?;
         let tag = match workshop.record() {
             Some(record) => {
                 for draft in paths.drafts(&record.entry.id) {
@@ -155,7 +166,8 @@ pub fn import(
     );
     fields.insert("name".into(), options.name.clone().into());
     fields.insert("version".into(), options.version.clone().into());
-    let published = published_at(options.wishes.now);
+    let published = published_at(options.wishes.now)
+        .ok_or_else(|| BuildError::usage("the time of the image is none of this era", &[]))?;
     fields.insert("published_at".into(), published.into());
     fields.extend(prepared.fields(size));
     let mut requirements = prepared.requirements();

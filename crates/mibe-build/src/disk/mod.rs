@@ -24,6 +24,8 @@ pub struct Workshop {
     /// `None` once it is gone.
     record: Option<Record>,
     directory: PathBuf,
+    /// Nobody cleans the caches up meanwhile.
+    _cache: fs::File,
 }
 
 impl Workshop {
@@ -33,6 +35,7 @@ impl Workshop {
     ///
     /// The journal or the folder could not be written.
     pub fn new(paths: &Paths, purpose: &str) -> Result<Self, BuildError> {
+        let cache = paths.use_cache()?;
         let machines = paths.machines();
         fs::create_dir_all(&machines).map_err(BuildError::io("make", &machines))?;
         let record =
@@ -41,6 +44,7 @@ impl Workshop {
         let workshop = Self {
             record: Some(record),
             directory,
+            _cache: cache,
         };
         fs::create_dir(&workshop.directory).map_err(BuildError::io("make", &workshop.directory))?;
         Ok(workshop)
@@ -196,15 +200,19 @@ pub fn open(
     let options = OpenOptions {
         backing: input.backing.clone(),
     };
-    Ok((source::open(&path, &options, workshop, cancel)?, path))
+    let opened = source::open(&path, &options, workshop, cancel)
+        .map_err(|error| error.named(&path, input.name.as_ref()))?;
+    Ok((opened, path))
 }
 
-/// Has an opened disk in the new raw file `to`, which is of `size` bytes; `file` is where it came from, and `progress` gets the bytes of the disk that are done.
+/// Has an opened disk in the new raw file `to`, which is of `size` bytes; `file` is where it came from, which people know by `input`'s name, and `progress`
+/// gets the bytes of the disk that are done.
 ///
 /// # Errors
 ///
 /// The disk could not be read, the file not written, or `cancel` was raised.
 pub(crate) fn work_copy(
+    input: &DiskInput,
     opened: &Opened,
     file: &Path,
     to: &Path,
@@ -214,7 +222,8 @@ pub(crate) fn work_copy(
 ) -> Result<Raw, BuildError> {
     Ok(match &opened.made {
         Some(made) => scratch::take(made, to, size)?,
-        None => scratch::copy(opened.source.as_ref(), file, to, size, cancel, progress)?,
+        None => scratch::copy(opened.source.as_ref(), file, to, size, cancel, progress)
+            .map_err(|error| error.named(file, input.name.as_ref()))?,
     })
 }
 

@@ -90,7 +90,7 @@ impl DiskPlan {
             }
         };
         let disk = &recipe.disk;
-        Ok(Self {
+        let plan = Self {
             input: name.map(|name| DiskInput {
                 name,
                 checksum,
@@ -110,7 +110,9 @@ impl DiskPlan {
                 "other" => Os::Other,
                 _ => Os::Linux,
             }),
-        })
+        };
+        plan.wishes(0).check()?;
+        Ok(plan)
     }
 
     /// What is wished of the disk, at a time in seconds since 1970.
@@ -125,7 +127,16 @@ impl DiskPlan {
         }
     }
 
-    /// For people: from where, and how large.
+    /// The brands of machines of the image, as far as the recipe says.
+    pub(super) fn brands(&self) -> &'static str {
+        match (self.brand, self.datasource) {
+            (Some(Brand::Kvm), _) => "kvm",
+            (Some(Brand::Bhyve), _) | (_, Some(Datasource::Nocloud)) => "bhyve",
+            _ => "kvm and bhyve",
+        }
+    }
+
+    /// For people: how large.
     pub(super) fn described(&self) -> String {
         match self.size {
             Some(size) => format!("made {} GiB large, its root file system too", size >> 30),

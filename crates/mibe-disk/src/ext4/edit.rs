@@ -30,6 +30,9 @@ const E2FSCK: Tool = Tool {
     package: "e2fsprogs",
 };
 
+/// Runs of e2fsck in which it may find something to mend before it discards.
+const TRIES: usize = 3;
+
 /// Owner, mode and time of a new file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
@@ -84,8 +87,6 @@ pub enum Change {
     Node(Vec<u8>, char, (u32, u32), Metadata),
     /// Gives a file another name; it will have so many.
     Link(Vec<u8>, Vec<u8>, u32),
-    /// Sets how many names a file has.
-    Links(Vec<u8>, u32),
     /// Sets what is known of a file or directory; the attributes named last are removed.
     Metadata(Vec<u8>, Metadata, Vec<Vec<u8>>),
 }
@@ -110,10 +111,20 @@ impl Editor {
     /// The programs are not there.
     pub fn new(disk: &Path, offset: u64, now: i64) -> Result<Self, DiskError> {
         let purpose = "changing files on the disk";
+        let disk = std::path::absolute(disk).map_err(DiskError::io("find", disk))?;
+        if disk.as_os_str().as_encoded_bytes().contains(&b'?') {
+            return Err(DiskError::usage(
+                format!(
+                    "e2fsprogs takes what follows a question mark for an option, and {} has one",
+                    disk.display()
+                ),
+                &["have disks worked on elsewhere: set XDG_CACHE_HOME to a folder without one"],
+            ));
+        }
         Ok(Self {
             debugfs: DEBUGFS.find(purpose)?,
             e2fsck: E2FSCK.find(purpose)?,
-            disk: std::path::absolute(disk).map_err(DiskError::io("find", disk))?,
+            disk,
             offset,
             now,
         })
@@ -135,7 +146,8 @@ impl Editor {
         match ended.outcome {
             Outcome::Exited(0) => Ok(None),
             Outcome::Exited(1) => Ok(Some(String::from_utf8_lossy(&ended.stdout).into_owned())),
-            Outcome::Exited(_) => Err(DiskError::disk(
+            // Bit 4: what it did not mend by itself (e2fsck(8)); what is beyond is of the program.
+            Outcome::Exited(status) if status & !7 == 0 => Err(DiskError::disk(
                 &self.disk,
                 format!(
                     "the file system is damaged: {}",
@@ -143,7 +155,7 @@ impl Editor {
                 ),
                 &["mend it by hand on a copy of the disk (e2fsck -f), and look at what it asks"],
             )),
-            _ => Err(tool::failed(&E2FSCK, &ended)),
+            _ => Err(unable(&ended)),
         }
     }
 
@@ -157,8 +169,10 @@ impl Editor {
         if ended.outcome == Outcome::Exited(0) {
             return Ok(());
         }
-        let mut failed = tool::failed(&E2FSCK, &ended);
-        if let DiskError::Tool { stderr, .. } = &mut failed {
+        let mut failed = unable(&ended);
+        if let DiskError::Tool { stderr, .. } = &mut failed
+            && !ended.stdout.is_empty()
+        {
             *stderr = String::from_utf8_lossy(&ended.stdout).into_owned();
         }
         Err(failed)
@@ -201,31 +215,57 @@ impl Editor {
         fs::remove_file(&aside).map_err(DiskError::io("remove", &aside))
     }
 
-    /// Has the blocks that no file has be holes of the disk's file: what was removed is nobody's to find, and takes no room. A file system of this
-    /// machine without holes leaves all as it is.
+    /// Has the blocks that no file has be holes of the disk's file: what was removed is nobody's to find, and takes no room.
     ///
     /// # Errors
     ///
-    /// The file system turned out not to be sound.
+    /// The file system turned out not to be sound, or that of this machine has no holes.
     pub fn discard(&self, folder: &Path, cancel: &AtomicBool) -> Result<(), DiskError> {
-        let time = [("E2FSCK_TIME", self.time().to_string())];
-        let arguments = ["-fp".into(), "-E".into(), "discard".into(), self.device()];
-        let ended = tool::run_any(&self.e2fsck, arguments, folder, &time, cancel)?;
-        if matches!(ended.outcome, Outcome::Exited(0 | 1)) {
-            return Ok(());
+        if !scratch::has_holes(folder).map_err(DiskError::io("try holes in", folder))? {
+            return Err(DiskError::disk(
+                folder,
+                "is on a file system whose files have no holes, so that what was removed from the disk would stay in its free blocks",
+                &[
+                    "have disks worked on elsewhere: set XDG_CACHE_HOME to a folder on ext4, xfs, btrfs, zfs or tmpfs",
+                ],
+            ));
         }
-        Err(tool::failed(&E2FSCK, &ended))
+        let time = [("E2FSCK_TIME", self.time().to_string())];
+        // It gives up discarding in a run that mends anything.
+        for _ in 0..TRIES {
+            let arguments = ["-fp".into(), "-E".into(), "discard".into(), self.device()];
+            let ended = tool::run_any(&self.e2fsck, arguments, folder, &time, cancel)?;
+            match ended.outcome {
+                Outcome::Exited(0) => return Ok(()),
+                Outcome::Exited(1) => {}
+                _ => return Err(unable(&ended)),
+            }
+        }
+        Err(DiskError::disk(
+            &self.disk,
+            format!("e2fsck mended the file system {TRIES} times, and finds it in need again"),
+            &[],
+        ))
+    }
+
+    /// Bytes of a block.
+    fn block_size(&self) -> Result<usize, DiskError> {
+        let superblock = self
+            .superblock()
+            .map_err(DiskError::io("read", &self.disk))?;
+        Ok(1024 << super::le32(&superblock, 0x18).min(6))
+    }
+
+    fn superblock(&self) -> std::io::Result<[u8; 1024]> {
+        let mut superblock = [0; 1024];
+        fs::File::open(&self.disk)?.read_exact_at(&mut superblock, self.offset + 1024)?;
+        Ok(superblock)
     }
 
     /// A time that is no earlier than any that the file system was worked on at, as e2fsck takes those after its own for wrong.
     fn time(&self) -> i64 {
-        let read = || -> std::io::Result<[u8; 1024]> {
-            let mut superblock = [0; 1024];
-            fs::File::open(&self.disk)?.read_exact_at(&mut superblock, self.offset + 1024)?;
-            Ok(superblock)
-        };
         // s_mtime, s_wtime, s_lastcheck; without their eight upper bits, which count from 2106.
-        let Ok(superblock) = read() else {
+        let Ok(superblock) = self.superblock() else {
             return self.now;
         };
         let times = [0x2C, 0x30, 0x40].map(|at| i64::from(super::le32(&superblock, at)));
@@ -262,7 +302,7 @@ impl Editor {
         if changes.is_empty() {
             return Ok(());
         }
-        let script = script::of(changes, self.now, folder)?;
+        let script = script::of(changes, self.now, self.block_size()?, folder)?;
         let path = folder.join("debugfs.script");
         fs::write(&path, script).map_err(DiskError::io("write", &path))?;
         let arguments = [
@@ -280,7 +320,8 @@ impl Editor {
             .filter(|line| !line.is_empty() && !line.starts_with("debugfs 1."))
             .collect();
         if ended.outcome == Outcome::Exited(0) && errors.is_empty() {
-            return Ok(());
+            // debugfs leaves the blocks of attributes behind of what it removes.
+            return self.prepare(folder, cancel).map(drop);
         }
         let full = errors
             .iter()
@@ -302,4 +343,19 @@ impl Editor {
             },
         ))
     }
+}
+
+/// The error of e2fsck that can't do its work at all.
+fn unable(ended: &tool::Ended) -> DiskError {
+    let said = String::from_utf8_lossy(&ended.stderr);
+    if said.contains("unsupported feature") || said.contains("newer version of e2fsck") {
+        return DiskError::NotSupported {
+            message: format!(
+                "the file system has features that this machine's e2fsck does not know: {}",
+                said.trim()
+            ),
+            hint: "install a newer e2fsprogs, or do this on a machine that has one".to_owned(),
+        };
+    }
+    tool::failed(&E2FSCK, ended)
 }

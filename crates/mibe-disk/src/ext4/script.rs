@@ -10,15 +10,22 @@ use crate::error::DiskError;
 /// Longest line of a script (`BUFSIZ`), less some.
 const LINE: usize = 8000;
 
-/// The commands that carry out changes at a time, in seconds since 1970; what they need of this machine's files goes into `folder`.
+/// The commands that carry out changes at a time, in seconds since 1970, in a file system with blocks of `block` bytes; what they need of this machine's files
+/// goes into `folder`.
 ///
 /// # Errors
 ///
-/// A name can't be told to debugfs, or `folder` not be written.
-pub(super) fn of(changes: &[Change], now: i64, folder: &Path) -> Result<String, DiskError> {
+/// A name or an attribute can't be told to debugfs, or `folder` not be written.
+pub(super) fn of(
+    changes: &[Change],
+    now: i64,
+    block: usize,
+    folder: &Path,
+) -> Result<String, DiskError> {
     let mut script = Script {
         text: format!("set_current_time @{}\n", now.max(0)),
         folder,
+        block,
         files: 0,
     };
     for change in changes {
@@ -63,10 +70,12 @@ pub(super) fn of(changes: &[Change], now: i64, folder: &Path) -> Result<String, 
                 script.metadata(path, kind_bits, metadata)?;
             }
             Change::Link(of, path, links) => {
+                // A name that ln has no room for in the directory's blocks is an error to it; to mknod, it is one block more.
+                script.in_folder(path, |script, name| {
+                    script.command("mknod", &[name, b"p"])?;
+                    script.command("rm", &[name])
+                })?;
                 script.command("ln", &[&absolute(of), &absolute(path)])?;
-                script.field(path, "links_count", &links.to_string())?;
-            }
-            Change::Links(path, links) => {
                 script.field(path, "links_count", &links.to_string())?;
             }
             Change::Metadata(path, metadata, removed) => {
@@ -85,6 +94,7 @@ pub(super) fn of(changes: &[Change], now: i64, folder: &Path) -> Result<String, 
 struct Script<'a> {
     text: String,
     folder: &'a Path,
+    block: usize,
     files: usize,
 }
 
@@ -158,6 +168,17 @@ impl Script<'_> {
         let extra = nanoseconds.min(999_999_999) << 2 | ((seconds + (1 << 31)) >> 32) as u32 & 3;
         self.field(path, "mtime_extra", &extra.to_string())?;
         for (name, value) in &metadata.xattrs {
+            // Header, entry and end of a block of attributes; of what is longer, debugfs would write a part.
+            if value.len() + name.len() + 64 > self.block {
+                return Err(DiskError::disk(
+                    Path::new(&*String::from_utf8_lossy(path)),
+                    format!(
+                        "has an attribute of {} bytes, which can't be written to the disk",
+                        value.len()
+                    ),
+                    &["take the attribute away in the build: setfattr -x NAME FILE"],
+                ));
+            }
             let file = self.file(value)?;
             self.command(
                 "ea_set",

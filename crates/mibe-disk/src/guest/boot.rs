@@ -16,6 +16,8 @@ pub struct BootMode {
     pub bios: bool,
     /// UEFI does: there is a BOOTX64.EFI.
     pub uefi: bool,
+    /// There is code in the first sector, whether or not it is known where it goes on.
+    pub code: bool,
 }
 
 impl BootMode {
@@ -44,14 +46,16 @@ impl BootMode {
             return Ok(Self {
                 bios: code,
                 uefi: false,
+                code,
             });
         };
         let goes_on = match table.kind {
             TableKind::Gpt => table.partitions.iter().any(|partition| {
-                matches!(
-                    partition.kind.as_str(),
-                    types::BIOS_BOOT | types::FREEBSD_BOOT
-                )
+                partition.active
+                    || matches!(
+                        partition.kind.as_str(),
+                        types::BIOS_BOOT | types::FREEBSD_BOOT | types::ILLUMOS_BOOT
+                    )
             }),
             TableKind::Mbr => true,
         };
@@ -65,6 +69,7 @@ impl BootMode {
         Ok(Self {
             bios: code && goes_on,
             uefi,
+            code,
         })
     }
 }

@@ -80,7 +80,8 @@ pub(super) fn read(disk: &dyn Source) -> io::Result<Option<Table>> {
             kind: guid(&entry[..16]),
             name: String::from_utf16_lossy(&name),
             uuid: guid(&entry[16..32]),
-            active: false,
+            // "Legacy BIOS bootable".
+            active: number(entry, 48) & 4 != 0,
         });
     }
     Ok(Some(Table {

@@ -65,7 +65,7 @@ pub struct Partition {
     /// Its GUID, in GPT.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub uuid: String,
-    /// Whether a BIOS is to boot from it, in MBR.
+    /// Whether a BIOS is to boot from it: the flag of MBR, the attribute of GPT.
     pub active: bool,
 }
 
@@ -75,6 +75,8 @@ pub mod types {
     pub const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
     /// Where GRUB keeps its core for BIOS.
     pub const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+    /// Where illumos' loader is.
+    pub const ILLUMOS_BOOT: &str = "6a82cb45-1dd2-11b2-99a6-080020736631";
     /// Where FreeBSD's gptboot is.
     pub const FREEBSD_BOOT: &str = "83bd6b9d-7f41-11dc-be0b-001560b84f0f";
 }
@@ -91,6 +93,7 @@ impl Partition {
             types::ESP | "ef" => "EFI system",
             types::BIOS_BOOT => "BIOS boot",
             types::FREEBSD_BOOT => "FreeBSD boot",
+            types::ILLUMOS_BOOT => "illumos boot",
             "0fc63daf-8483-4772-8e79-3d69d8477de4" | "83" => "Linux",
             "4f68bce3-e8cd-4db1-96e7-fbcaf984b709" => "Linux root (x86-64)",
             "bc13c2ff-59e6-4262-a352-b275fd6f7172" => "Linux extended boot",

@@ -245,7 +245,6 @@ fn changes_are_made_and_sound() {
             Metadata::of_root(0o660, 7),
         ),
         Change::Link("many/näme".into(), b"second".to_vec(), 2),
-        Change::Links("many/näme".into(), 2),
         Change::Remove(b"many/again".to_vec()),
         Change::Remove(b"empty".to_vec()),
     ];
@@ -367,6 +366,12 @@ fn free_blocks_become_holes() {
     let secret = b"what nobody is to find again ".repeat(5000);
     fs::write(tree.join("secret"), &secret).unwrap();
     fs::write(tree.join("kept"), noise(3_000_000, 5)).unwrap();
+    // Attributes that need a block of their own, which debugfs leaves behind.
+    fs::create_dir(tree.join("labelled")).unwrap();
+    for (name, path) in [("user.long", "secret"), ("user.long", "labelled")] {
+        let value = "v".repeat(600);
+        run("setfattr", &[&"-n", &name, &"-v", &value, &tree.join(path)]);
+    }
     let disk = make(folder.path(), &tree, &[]);
     let file = fs::File::options().write(true).open(&disk).unwrap();
     // What is before and after the file system.
@@ -375,10 +380,14 @@ fn free_blocks_become_holes() {
     }
     let editor = Editor::new(&disk, OFFSET, 1_700_000_000).unwrap();
     let never = AtomicBool::new(false);
-    let change = [Change::Remove(b"secret".to_vec())];
+    let change = [
+        Change::Remove(b"secret".to_vec()),
+        Change::RemoveDirectory(b"labelled".to_vec()),
+    ];
     editor.apply(&change, folder.path(), &never).unwrap();
     let holds = |bytes: &[u8]| bytes.windows(20).any(|window| window == &secret[..20]);
     assert!(holds(&fs::read(&disk).unwrap()));
+    editor.check(folder.path(), &never).unwrap();
     editor.discard(folder.path(), &never).unwrap();
     editor.check(folder.path(), &never).unwrap();
     let after = fs::read(&disk).unwrap();
@@ -408,4 +417,54 @@ fn a_file_system_grows() {
     assert_eq!(ext4.size(), 899 << 20);
     let large = ext4.read_file("large", 1 << 30).unwrap().unwrap();
     assert_eq!(large, noise(9_000_000, 1));
+}
+
+/// A directory whose blocks are full of names gets one more for another.
+#[test]
+fn many_names_of_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "content").unwrap();
+    let disk = make(folder.path(), &tree, &["-b", "1024"]);
+    let editor = Editor::new(&disk, OFFSET, 1_700_000_000).unwrap();
+    let never = AtomicBool::new(false);
+    let links: Vec<Change> = (0..300_u32)
+        .map(|number| {
+            let name = format!("another name of some length {number}");
+            Change::Link(b"file".to_vec(), name.into_bytes(), number + 2)
+        })
+        .collect();
+    editor.apply(&links, folder.path(), &never).unwrap();
+    editor.check(folder.path(), &never).unwrap();
+    let raw = raw(&disk);
+    let ext4 = Ext4::open(&raw, OFFSET, 190 << 20).unwrap();
+    assert_eq!(ext4.find("file", false).unwrap().unwrap().links, 301);
+    let last = ext4.find("another name of some length 299", false);
+    assert_eq!(last.unwrap().unwrap().size, 7);
+}
+
+#[test]
+fn what_debugfs_would_cut_or_misread_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let disk = make(folder.path(), &tree, &[]);
+    let editor = Editor::new(&disk, OFFSET, 1_700_000_000).unwrap();
+    let metadata = Metadata {
+        xattrs: vec![(b"user.long".to_vec(), vec![b'x'; 5000])],
+        ..Metadata::of_root(0o644, 1)
+    };
+    let change = [Change::File(
+        b"file".to_vec(),
+        Content::Bytes(Vec::new()),
+        metadata,
+    )];
+    let never = AtomicBool::new(false);
+    let error = editor.apply(&change, folder.path(), &never).unwrap_err();
+    assert!(error.to_string().contains("5000 bytes"), "{error}");
+    let odd = folder.path().join("what?");
+    fs::copy(&disk, &odd).unwrap();
+    let error = Editor::new(&odd, OFFSET, 0).unwrap_err();
+    assert!(error.to_string().contains("question mark"), "{error}");
 }

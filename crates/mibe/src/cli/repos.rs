@@ -29,6 +29,7 @@ pub enum TypeName {
     /// A Linux zone
     Lx,
     /// A virtual machine
+    #[value(alias = "zvol")]
     Hvm,
 }
 

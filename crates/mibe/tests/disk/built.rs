@@ -79,6 +79,26 @@ fn guest(tree: &Path) {
             ],
         );
     }
+    // Attributes that have a block of their own: of what is removed, of what is replaced, of what stays.
+    fs::create_dir_all(tree.join("var/log/journal/0123")).unwrap();
+    for name in [
+        "var/log/journal/0123",
+        "etc/gone",
+        "etc/one",
+        "bin/capped-too",
+    ] {
+        let path = tree.join(name);
+        run(
+            "setfattr",
+            &[
+                "-n",
+                "user.long",
+                "-v",
+                &"v".repeat(700),
+                path.to_str().unwrap(),
+            ],
+        );
+    }
     fs::create_dir_all(tree.join("etc/selinux")).unwrap();
     let config = "# SELINUX= can be enforcing\nSELINUX=enforcing\n";
     fs::write(tree.join("etc/selinux/config"), config).unwrap();
@@ -114,6 +134,7 @@ mknod /etc/device c 1 3
 dd if=/dev/zero of=/etc/large bs=1M count=0 seek=20 2>/dev/null; echo end >> /etc/large
 touch -d @1000000000 /etc/dated
 mkdir '/opt/a \"quoted\" folder'; echo x > '/opt/a \"quoted\" folder/f'
+mkdir /links; echo x > /links/0; i=1; while test $i -lt 200; do ln /links/0 /links/$i; i=$((i+1)); done
 echo secret > /root/.ash_history
 echo tmp > /tmp/left
 ";
@@ -238,6 +259,7 @@ fn as_the_script_left_it(disk: &Path) {
             vec!["security.selinux"],
         ),
         ("/.autorelabel", vec!["Type: regular"]),
+        ("/links/199", vec!["Links: 200"]),
     ] {
         let told = ask(&format!("stat {path}"));
         for word in words {
@@ -334,6 +356,23 @@ fn what_no_disk_can_be() {
         1,
         &["another partition", "/boot/vmlinuz-2"],
     );
+    // Marked by the script itself, as is usual.
+    assert_eq!(
+        build(zvol, "#!/bin/sh\ntouch /.autorelabel\n", &["--force"]).status,
+        Some(0)
+    );
+    fs::remove_file(world.home().join("images/x-1.json")).unwrap();
+    fs::remove_file(world.home().join("images/x-1.zfs.gz")).unwrap();
+    for (lines, words) in [
+        ("type=zvol\nbase=absent.qcow2", "there is no"),
+        ("type=zvol\nbase=ftp://x/y.qcow2", "only http and https"),
+        (
+            "type=zvol\nbase=../disk.raw\nbrand=kvm\ndatasource=nocloud",
+            "only bhyve attaches",
+        ),
+    ] {
+        failed(&build(lines, idle, &[]), 2, &[words]);
+    }
     failed(
         &build(zvol, "#!/bin/sh\nexit 7\n", &[]),
         1,
@@ -455,4 +494,28 @@ fn an_interrupted_build_is_cleaned_up() {
     let ran = world.mibe(&["clean"]);
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     world.assert_nothing_left();
+}
+
+/// A root file system that can't follow its disk is not left behind in silence.
+#[test]
+fn a_root_that_is_not_the_last() {
+    let (world, disk) = world(Who::Root, &vendor());
+    let text = disk.to_str().unwrap();
+    // Swap behind the root.
+    run("truncate", &["-s", "90M", text]);
+    run("sgdisk", &["--move-second-header", "-n", "2:0:0", text]);
+    for (name, more, status) in [("mi-larger", "disk_size=2\n", 1), ("mi-same", "", 0)] {
+        let manifest = format!("name={name}\nversion=1\ntype=zvol\nbase=../disk.raw\n{more}");
+        world.write_repository(
+            name,
+            &[
+                ("manifest", 0o644, &manifest),
+                ("customize", 0o755, "#!/bin/sh\ntrue\n"),
+            ],
+        );
+        let ran = world.mibe(&["build", name]);
+        let words: &[&str] = if status == 1 { &["not the last"] } else { &[] };
+        failed(&ran, status, words);
+        world.assert_nothing_left();
+    }
 }

@@ -31,7 +31,7 @@ use crate::error::BuildError;
 use crate::machine::{Machine, Script};
 use crate::plan::DiskPlan;
 use crate::unpack_image::is_foreign;
-use crate::work::{Guest, Work, WorkReport};
+use crate::work::{Work, WorkReport};
 
 /// What e2fsck keeps for itself.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -53,6 +53,8 @@ pub(super) struct DiskBase {
     disk: Raw,
     path: PathBuf,
     block_size: u32,
+    /// Whether it is larger than the base's disk.
+    is_larger: bool,
 }
 
 impl DiskBase {
@@ -67,7 +69,7 @@ impl DiskBase {
         let workshop = Workshop::new(paths, purpose)?;
         let folder = workshop.path();
         let path = folder.join("disk.raw");
-        let (disk, block_size) = if let Some(image) = image {
+        let (disk, block_size, before) = if let Some(image) = image {
             image.volume(&path, plan.size, cancel)?
         } else {
             let Some(input) = &plan.input else {
@@ -75,14 +77,15 @@ impl DiskBase {
             };
             let (opened, file) = disk::open(input, paths, folder, cancel, &|_| {})?;
             let size = prepare::image_size(opened.about.virtual_size, plan.size)?;
-            let disk = disk::work_copy(&opened, &file, &path, size, cancel, &mut |_| {})?;
-            (disk, volume::BLOCK_SIZE)
+            let disk = disk::work_copy(input, &opened, &file, &path, size, cancel, &mut |_| {})?;
+            (disk, volume::BLOCK_SIZE, opened.about.virtual_size)
         };
         Ok(Self {
             workshop,
-            disk,
             path,
             block_size,
+            is_larger: disk.size() >= before + volume::MIB,
+            disk,
         })
     }
 }
@@ -164,14 +167,31 @@ impl DiskMachine {
         );
         self.root = (start, size);
         let disk = &self.base.disk;
-        if number > 0
-            && let Some(size) = table::extend(disk, disk.file(), number)
-                .map_err(DiskError::io("change the partition table of", &path))?
-        {
-            self.root.1 = size;
-            editor.grow(size, &folder, &self.cancel)?;
-            self.notes
-                .push(format!("the root file system has {} MiB now", size >> 20));
+        let larger = match number {
+            _ if !self.base.is_larger => None,
+            // The file system is the disk.
+            0 => Some(disk.size()),
+            number => table::extend(disk, disk.file(), number)
+                .map_err(DiskError::io("change the partition table of", &path))?,
+        };
+        match larger {
+            Some(size) => {
+                self.root.1 = size;
+                editor.grow(size, &folder, &self.cancel)?;
+                self.notes
+                    .push(format!("the root file system has {} MiB now", size >> 20));
+            }
+            None if self.base.is_larger => {
+                return Err(BuildError::Base {
+                    message: format!(
+                        "{} can't be made larger with its root file system: partition {number} is not the last of the disk, or a logical one",
+                        self.title
+                    ),
+                    hints: vec!["leave disk_size out".to_owned()],
+                    source: None,
+                });
+            }
+            None => {}
         }
         {
             let tree = Ext4::open(&self.base.disk, start, self.root.1)
@@ -253,7 +273,7 @@ impl DiskMachine {
             },
             |reader| frames::read(reader, &folder),
         )?;
-        let Some(mut changes) = changes else {
+        let Some(changes) = changes else {
             return Err(BuildError::Work {
                 what: "compare the tree with the disk",
                 why: "it ended early".to_owned(),
@@ -274,11 +294,15 @@ impl DiskMachine {
             });
         }
         self.room(&found)?;
-        changes.extend(self.relabel(&changes)?);
         let editor = Editor::new(&self.base.path, self.root.0, self.wishes.now)?;
         editor
             .apply(&changes, &folder, &self.cancel)
             .map_err(|error| self.named(error))?;
+        if !changes.is_empty()
+            && let Some(mark) = self.relabel()?
+        {
+            editor.apply(&[mark], &folder, &self.cancel)?;
+        }
         for change in &changes {
             if let Change::File(_, Content::File(file), _) = change {
                 std::fs::remove_file(file).map_err(BuildError::io("remove", file))?;
@@ -289,7 +313,7 @@ impl DiskMachine {
     }
 
     /// What has a guest with SELinux label its files anew: those that the build wrote have no labels.
-    fn relabel(&mut self, changes: &[Change]) -> Result<Option<Change>, BuildError> {
+    fn relabel(&mut self) -> Result<Option<Change>, BuildError> {
         const MARK: &str = ".autorelabel";
         let (start, size) = self.root;
         let read = || DiskError::io("read", &self.base.path);
@@ -304,7 +328,7 @@ impl DiskMachine {
             .rev()
             .find_map(|line| line.trim().strip_prefix("SELINUX="));
         let is_used = matches!(mode, Some("enforcing" | "permissive"));
-        if changes.is_empty() || !is_used || tree.find(MARK, false).map_err(read())?.is_some() {
+        if !is_used || tree.find(MARK, false).map_err(read())?.is_some() {
             return Ok(None);
         }
         self.notes
@@ -348,11 +372,7 @@ impl Machine for DiskMachine {
     }
 
     fn work(&mut self, work: &Work) -> Result<WorkReport, BuildError> {
-        match work {
-            Work::Prepare(_) => self.machine.work(&Work::Prepare(Guest::Machine)),
-            Work::Finalise(_) => self.machine.work(&Work::Finalise(Guest::Machine)),
-            work => self.machine.work(work),
-        }
+        self.machine.work(work)
     }
 
     fn capture(
@@ -365,7 +385,7 @@ impl Machine for DiskMachine {
         let disk = &self.base.disk;
         let prepared = prepare::prepare(disk, &path, &self.wishes, &folder, &self.cancel)
             .map_err(|error| self.named(error))?;
-        let digested = volume::digest(disk, &path, &self.cancel)?;
+        let digested = volume::digest(disk, self.base.block_size, &path, &self.cancel)?;
         let stream = StreamOptions {
             to_name: options.snapshot.clone(),
             to_guid: digested.guid,

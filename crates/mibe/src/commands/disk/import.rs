@@ -14,7 +14,7 @@ use crate::cli::{
     BootromName, BrandName, CompressionName, DatasourceName, DiskImport, OsName, ProgressName,
 };
 use crate::commands::build::{epoch, quoted};
-use crate::error::CommandError;
+use crate::error::{CommandError, Kind};
 use crate::signals::flag_on_signals;
 use crate::site::Site;
 use crate::{output, progress, units};
@@ -24,9 +24,30 @@ pub fn run(arguments: &DiskImport) -> Result<(), CommandError> {
     let cancel = flag_on_signals()?;
     let progress = progress::of(arguments.progress, false);
     let checksum = match (&arguments.sha256, &arguments.sha512) {
-        (Some(digits), _) | (None, Some(digits)) => Some(Checksum::parse(digits)?),
+        (Some(digits), _) => Some(Checksum::parse(digits)?),
+        (None, Some(digits)) => match Checksum::parse(digits)? {
+            Checksum::Sha256(_) => {
+                return Err(CommandError::new(
+                    Kind::Usage,
+                    "--sha512 has the 64 digits of a SHA-256",
+                )
+                .hint("give it as --sha256".to_owned()));
+            }
+            checksum @ Checksum::Sha512(_) => Some(checksum),
+        },
         (None, None) => None,
     };
+    if let Some((scheme, _)) = arguments.disk.split_once("://")
+        && !mibe_build::disk::is_url(&arguments.disk)
+    {
+        return Err(CommandError::new(
+            Kind::Usage,
+            format!(
+                "{} is of the scheme {scheme}, and only http and https are fetched",
+                arguments.disk
+            ),
+        ));
+    }
     let input = DiskInput {
         name: arguments.disk.clone(),
         checksum,
