@@ -271,8 +271,20 @@ fn bases_that_make_no_sense_are_explained() {
         env!("CARGO_MANIFEST_DIR"),
         "/../zfs-stream/tests/samples/z8-full.zfs.xz"
     );
+    // A repository that says nothing of its kind makes what its base is, and there is nothing on this disk.
     world
         .mibe(&["build", "repo", "--base", volume])
+        .expect(1)
+        .says("no partition table");
+    world.write_repository(
+        "zone",
+        &[
+            ("manifest", 0o644, "name=zone\nversion=1\nos=linux\n"),
+            ("customize", 0o755, "#!/bin/sh\n"),
+        ],
+    );
+    world
+        .mibe(&["build", "zone", "--base", volume])
         .expect(2)
         .says("disk of a virtual machine");
     // A file system, but not that of a zone.

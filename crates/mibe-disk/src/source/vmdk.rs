@@ -13,6 +13,10 @@ use crate::error::DiskError;
 /// Most bytes of a description (QEMU's vmdk.c takes as many).
 const DESCRIPTION: u64 = 1 << 20;
 
+/// Where QEMU takes an embedded description to be, and how much of it it reads (`0x200`, `DESC_SIZE`).
+const FIXED: u64 = 0x200;
+const FIXED_LENGTH: u64 = 20 * 512;
+
 /// Most files that a disk is of: VMware splits every 2 GB.
 const MOST_EXTENTS: usize = 32_768;
 
@@ -53,17 +57,25 @@ pub fn check(file: &Path, path: &Path) -> Result<(), DiskError> {
         b"COWD" => return Ok(()),
         _ => (0, size),
     };
-    if offset == 0 && length == 0 {
-        return Ok(());
+    let text = |offset: u64, length: u64| {
+        let length = length.min(DESCRIPTION).min(size.saturating_sub(offset));
+        let mut text = vec![0; length as usize];
+        opened
+            .read_exact_at(&mut text, offset)
+            .map(|()| String::from_utf8_lossy(&text).into_owned())
+            .map_err(DiskError::io("read", path))
+    };
+    let mut texts = vec![text(offset, length)?];
+    if &start[..4] == b"KDMV" {
+        // Where QEMU looks for a disk below, whatever the header says (vmdk_parent_open).
+        texts.push(text(FIXED, FIXED_LENGTH)?);
     }
-    let length = length.min(DESCRIPTION).min(size.saturating_sub(offset));
-    let mut text = vec![0; length as usize];
-    opened
-        .read_exact_at(&mut text, offset)
-        .map_err(DiskError::io("read", path))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let is_embedded = &start[..4] == b"KDMV";
-    refusal(&String::from_utf8_lossy(&text), folder, is_embedded).map_or(Ok(()), |what| {
+    let what = texts
+        .iter()
+        .find_map(|text| refusal(text, folder, is_embedded));
+    what.map_or(Ok(()), |what| {
         Err(DiskError::disk(
             path,
             format!("its description names {what}"),

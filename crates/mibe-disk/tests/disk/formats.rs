@@ -295,6 +295,22 @@ fn no_description_leads_to_other_files() {
             "{more:?}: {error}"
         );
     }
+    // A harmless description where the header says, and another where QEMU looks for a disk below.
+    let mut bytes = vec![0; 20 << 10];
+    bytes[..8].copy_from_slice(b"KDMV\x01\0\0\0");
+    (bytes[12], bytes[28], bytes[36]) = (1, 30, 1);
+    let plain = description("own.vmdk", "");
+    bytes[30 * 512..30 * 512 + plain.len()].copy_from_slice(plain.as_bytes());
+    let path = disks.join("two.vmdk");
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = read(&path, &OpenOptions::default()).map(drop).unwrap_err();
+        error.to_string().contains("its description names")
+    };
+    assert!(!refused(&bytes));
+    let hint = b"parentFileNameHint=\"../secret\"";
+    bytes[1000..1000 + hint.len()].copy_from_slice(hint);
+    assert!(refused(&bytes));
     // A sparse one that says to have no data but a description.
     let raw = sample(folder.path());
     let path = disks.join("sparse.vmdk");

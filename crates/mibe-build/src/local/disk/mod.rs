@@ -248,10 +248,14 @@ impl DiskMachine {
         };
         BuildError::Base {
             message: format!("{} can't be a base: {what}", self.title),
-            hints: vec![
-                "`mibe disk inspect` tells what is on a disk".to_owned(),
-                "`mibe disk import` makes an image of the disk as it is".to_owned(),
-            ],
+            hints: std::iter::once("`mibe disk inspect` tells what is on a disk")
+                .chain(
+                    wrong
+                        .is_none()
+                        .then_some("`mibe disk import` makes an image of the disk as it is"),
+                )
+                .map(ToOwned::to_owned)
+                .collect(),
             source: None,
         }
     }
