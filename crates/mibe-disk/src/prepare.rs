@@ -263,10 +263,8 @@ pub fn check(disk: &dyn Source, path: &Path, wishes: &Wishes) -> Result<(), Disk
     let os = wishes.os.unwrap_or(found.os);
     let datasource = decide::datasource(&found, wishes, os, path)?;
     decide::requirements(&found, wishes, datasource)?;
-    if let Some(root) = found.root()
-        && (datasource != Datasource::Keep || wishes.clean)
-    {
-        Editor::new(path, root.partition.start, wishes.now)?;
+    if found.root().is_some() && (datasource != Datasource::Keep || wishes.clean) {
+        Editor::programs()?;
     }
     Ok(())
 }

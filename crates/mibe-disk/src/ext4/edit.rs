@@ -110,7 +110,7 @@ impl Editor {
     ///
     /// The programs are not there.
     pub fn new(disk: &Path, offset: u64, now: i64) -> Result<Self, DiskError> {
-        let purpose = "changing files on the disk";
+        let (debugfs, e2fsck) = Self::programs()?;
         let disk = std::path::absolute(disk).map_err(DiskError::io("find", disk))?;
         if disk.as_os_str().as_encoded_bytes().contains(&b'?') {
             return Err(DiskError::usage(
@@ -122,12 +122,22 @@ impl Editor {
             ));
         }
         Ok(Self {
-            debugfs: DEBUGFS.find(purpose)?,
-            e2fsck: E2FSCK.find(purpose)?,
+            debugfs,
+            e2fsck,
             disk,
             offset,
             now,
         })
+    }
+
+    /// Where debugfs and e2fsck are.
+    ///
+    /// # Errors
+    ///
+    /// They are nowhere.
+    pub fn programs() -> Result<(PathBuf, PathBuf), DiskError> {
+        let purpose = "changing files on the disk";
+        Ok((DEBUGFS.find(purpose)?, E2FSCK.find(purpose)?))
     }
 
     fn device(&self) -> OsString {
