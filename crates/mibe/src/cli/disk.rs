@@ -10,14 +10,17 @@ use super::{CompressionName, ProgressName};
 #[derive(Debug, Subcommand)]
 pub enum DiskCommand {
     /// Tell what a disk is, how it boots, what its cloud-init will do on SmartOS
+    ///
+    /// Nothing is changed. Formats: qcow2, raw, either compressed (gzip, xz, zstd, bzip2); vmdk, vhdx, vhd and vdi where qemu-img is installed.
     Inspect(DiskInspect),
     /// Make an image of a disk
+    ///
+    /// The disk's own file is not changed. Of the copy, the guest's cloud-init is told to use the metadata of SmartOS, and what is of one machine alone is cleaned
+    /// away; that needs the guest's files on ext4, and debugfs and e2fsck (e2fsprogs).
     Import(Box<DiskImport>),
 }
 
 /// Tell what a disk is, how it boots, what its cloud-init will do on SmartOS.
-///
-/// Nothing is changed. Formats: qcow2, raw, either compressed (gzip, xz, zstd, bzip2); vmdk, vhdx, vhd and vdi where qemu-img is installed.
 #[derive(Debug, Args)]
 pub struct DiskInspect {
     /// The disk
@@ -32,9 +35,6 @@ pub struct DiskInspect {
 }
 
 /// Make an image of a disk.
-///
-/// The disk's own file is not changed. Of the copy, the guest's cloud-init is told to use the metadata of SmartOS, and what is of one machine alone is cleaned
-/// away; that needs the guest's files on ext4, and debugfs and e2fsck (e2fsprogs).
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
 pub struct DiskImport {
@@ -63,7 +63,7 @@ pub struct DiskImport {
     #[arg(long, value_enum)]
     pub bootrom: Option<BootromName>,
     /// Make the volume larger than the disk
-    #[arg(long, value_name = "GiB", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    #[arg(long, value_name = "GiB", value_parser = gibibytes)]
     pub size: Option<u64>,
     /// Where the guest's metadata come from [default: smartos for Linux, keep for others]
     #[arg(long, value_enum)]
@@ -98,6 +98,15 @@ pub struct DiskImport {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressName::Auto)]
     pub progress: ProgressName,
+}
+
+/// A size in GiB, with or without the unit.
+fn gibibytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches("iB").trim_end_matches(['g', 'G']);
+    match digits.parse() {
+        Ok(size) if (1..=65_536).contains(&size) => Ok(size),
+        _ => Err("it is a whole number of GiB from 1 to 65536".to_owned()),
+    }
 }
 
 /// A block size that volumes can have.

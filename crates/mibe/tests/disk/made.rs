@@ -190,7 +190,7 @@ fn the_guest_is_as_it_should_be() {
         "--version",
         "1",
         "--size",
-        "1",
+        "1G",
     ]);
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     for word in [
