@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use camino::Utf8Path;
 use mibe_host::Outcome;
 use mibe_image::file::{FinishedFile, ImageWriter};
 use mibe_image::library;
@@ -90,7 +91,7 @@ pub fn build(
     for warning in &plan.warnings {
         reporter.log.note(&format!("{warning}"));
     }
-    output_folder(plan)?;
+    output_folder(plan.image.file().parent().unwrap_or("".into()))?;
     let mut entry = Entry::new(
         builder.name(),
         &options.paths.machines(),
@@ -162,17 +163,36 @@ pub fn build(
 }
 
 /// Makes the folder of the image, and writes to it: what can't be written at the end of a build should not be begun.
-fn output_folder(plan: &Plan) -> Result<(), BuildError> {
-    let folder = plan
-        .image
-        .file()
-        .parent()
-        .filter(|folder| !folder.as_str().is_empty())
-        .unwrap_or(".".into());
+pub(crate) fn output_folder(folder: &Utf8Path) -> Result<(), BuildError> {
+    let folder = if folder.as_str().is_empty() {
+        ".".into()
+    } else {
+        folder
+    };
     std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::tempfile_in(folder))
         .map(drop)
         .map_err(BuildError::io("write to the folder", folder.as_std_path()))
+}
+
+/// Starts the file of an image, whose hidden names the journal has first.
+pub(crate) fn begin_file(
+    image: &library::ImagePaths,
+    record: &mut Record,
+) -> Result<ImageWriter, BuildError> {
+    let tag = record.entry.id.clone();
+    for draft in image.drafts(&tag) {
+        record.add_partial(&absolute(&draft)?)?;
+    }
+    Ok(ImageWriter::create(image, &tag)?)
+}
+
+/// Writes down that an image is about to get its names.
+pub(crate) fn announce(image: &library::ImagePaths, record: &mut Record) -> Result<(), BuildError> {
+    record.publish(Publication {
+        file: absolute(image.file())?,
+        manifest: absolute(image.manifest())?,
+    })
 }
 
 /// A build under way.
@@ -451,10 +471,7 @@ impl Run<'_, '_> {
         let image = manifest::manifest(self.plan, &captured, &file, self.options.epoch)?;
         let stream_size = file.raw_size();
         let (paths, force) = (&self.plan.image, self.options.force);
-        self.record.publish(Publication {
-            file: absolute(paths.file())?,
-            manifest: absolute(paths.manifest())?,
-        })?;
+        announce(paths, self.record)?;
         self.step(&Step::Manifest, |_| {
             Ok(library::publish(file, &image, paths, force)?)
         })?;
@@ -477,11 +494,7 @@ impl Run<'_, '_> {
                 None => None,
             },
         };
-        let tag = self.record.entry.id.clone();
-        for draft in self.plan.image.drafts(&tag) {
-            self.record.add_partial(&absolute(&draft)?)?;
-        }
-        let writer = ImageWriter::create(&self.plan.image, &tag)?;
+        let writer = begin_file(&self.plan.image, self.record)?;
         let mut counted = Counted {
             inner: writer,
             count: 0,
@@ -496,7 +509,7 @@ impl Run<'_, '_> {
 }
 
 /// A path that is right in another process's working directory, too.
-fn absolute(path: &camino::Utf8Path) -> Result<PathBuf, BuildError> {
+fn absolute(path: &Utf8Path) -> Result<PathBuf, BuildError> {
     std::path::absolute(path).map_err(BuildError::io("find", path.as_std_path()))
 }
 

@@ -10,7 +10,7 @@ use mibe_host::Host;
 #[cfg(feature = "local")]
 use mibe_sandbox::{Agent, Sandbox};
 
-use crate::disk::WORKSHOP;
+use crate::disk::{WORKSHOP, remove_folder};
 use crate::error::BuildError;
 use crate::journal::{Entry, Journal, Record, ZoneEntry};
 use crate::paths::Paths;
@@ -276,12 +276,7 @@ fn take_away(
     }
     let directory = &record.entry.directory;
     if record.entry.builder == WORKSHOP {
-        match fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(BuildError::io("remove", directory)(error));
-            }
-            _ => {}
-        }
+        remove_folder(directory)?;
     } else {
         sandbox(means, directory)?;
     }

@@ -94,8 +94,8 @@ impl DiskError {
         }
     }
 
-    /// For `map_err`: the disk in `path` could not be read, be it that the system refused or that the disk is damaged.
-    pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    /// For `map_err`: `action` on the disk in `path` failed, be it that the system refused or that the disk is damaged.
+    pub fn on_disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| match error.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::disk(
@@ -103,7 +103,7 @@ impl DiskError {
                 error.to_string(),
                 &["was the disk downloaded whole? compare its checksum"],
             ),
-            _ => Self::io("read", &path)(error),
+            _ => Self::io(action, &path)(error),
         }
     }
 

@@ -250,7 +250,7 @@ pub fn prepare(
 ///
 /// It can't be made so, or not as it is wanted, or a program is missing.
 pub fn check(disk: &dyn Source, path: &Path, wishes: &Wishes) -> Result<(), DiskError> {
-    let found = inspect(disk).map_err(DiskError::reading(path))?;
+    let found = inspect(disk).map_err(DiskError::on_disk("read", path))?;
     decide::bootable(&found, wishes, path)?;
     // A journal that was not carried out may have what is missing.
     let is_clean = !found
@@ -310,22 +310,9 @@ fn changes(
 /// The disk could not be read or written, or ends before its partitions.
 pub fn move_table(disk: &Raw, path: &Path) -> Result<bool, DiskError> {
     match table::read(disk).map_err(DiskError::io("read", path))? {
-        Some(table) if table.kind == table::TableKind::Gpt => {
-            table::grow(disk, disk.file()).map_err(|error| ungrown(error, path))
-        }
+        Some(table) if table.kind == table::TableKind::Gpt => table::grow(disk, disk.file())
+            .map_err(DiskError::on_disk("move the partition table of", path)),
         _ => Ok(false),
-    }
-}
-
-/// The error of a table that can't be moved to the end of the disk in `path`.
-fn ungrown(error: io::Error, path: &Path) -> DiskError {
-    match error.kind() {
-        io::ErrorKind::InvalidData => DiskError::disk(
-            path,
-            error.to_string(),
-            &["was the disk downloaded whole? compare its checksum"],
-        ),
-        _ => DiskError::io("move the partition table of", path)(error),
     }
 }
 

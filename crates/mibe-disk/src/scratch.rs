@@ -214,7 +214,10 @@ pub fn copy(
     let mut file = SparseFile::create(path)?;
     let mut buffer = vec![0; PIECE as usize];
     let mut at = 0;
-    while let Some(range) = source.next_data(at).map_err(DiskError::reading(from))? {
+    while let Some(range) = source
+        .next_data(at)
+        .map_err(DiskError::on_disk("read", from))?
+    {
         if range.end <= at {
             return Err(DiskError::disk(from, "goes backwards", &[]));
         }
@@ -228,7 +231,7 @@ pub fn copy(
             let piece = &mut buffer[..(range.end.min(next) - at) as usize];
             source
                 .read_at(piece, at)
-                .map_err(DiskError::reading(from))?;
+                .map_err(DiskError::on_disk("read", from))?;
             file.write(at, piece)?;
             at += piece.len() as u64;
             progress(at);

@@ -158,7 +158,7 @@ impl Keys<'_> {
 }
 
 /// Whether a base is what a server has.
-fn is_url(base: &str) -> bool {
+pub fn is_url(base: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
         base.get(..scheme.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))

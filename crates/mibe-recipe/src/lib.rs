@@ -39,7 +39,7 @@ pub use assignments::{Assigned, assignments};
 pub use codes::{Code, findings_page};
 pub use convert::{Converted, Dialect, convert, convert_text};
 pub use copy::{CopyEntry, EntryKind};
-pub use disk::{Disk, DiskSummary};
+pub use disk::{Disk, DiskSummary, is_url};
 pub use files::Customize;
 pub use lints::{Checked, check};
 pub use metadata::{Metadata, MetadataSummary, MetadataType};

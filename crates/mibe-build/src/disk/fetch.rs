@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use mibe_sandbox::Cancel;
 
-use super::{Checksum, DiskInput, digests};
+use super::{Checksum, DiskInput};
 use crate::bootstrap::DebianError;
 use crate::bootstrap::download::Fetcher;
 use crate::error::BuildError;
@@ -30,13 +30,17 @@ pub(super) fn fetch(
     if let (Some(path), Some(checksum)) = (&kept, &input.checksum)
         && path.is_file()
     {
-        let (sha256, sha512) = digests(path, cancel)?;
-        if checksum.check(&input.name, &sha256, &sha512).is_ok() {
-            // Use keeps it young for `mibe clean`.
-            if let Ok(file) = File::open(path) {
-                let _ = file.set_modified(SystemTime::now());
+        match checksum.check(&input.name, path, cancel) {
+            Ok(()) => {
+                // Use keeps it young for `mibe clean`.
+                if let Ok(file) = File::open(path) {
+                    let _ = file.set_modified(SystemTime::now());
+                }
+                return Ok(path.clone());
             }
-            return Ok(path.clone());
+            // Another file than it was.
+            Err(BuildError::Base { .. }) => {}
+            Err(error) => return Err(error),
         }
         let _ = fs::remove_file(path);
     }
@@ -53,8 +57,7 @@ pub(super) fn fetch(
     let (Some(kept), Some(checksum)) = (kept, &input.checksum) else {
         return Ok(to);
     };
-    let (sha256, sha512) = digests(&to, cancel)?;
-    checksum.check(&input.name, &sha256, &sha512)?;
+    checksum.check(&input.name, &to, cancel)?;
     fs::create_dir_all(&folder).map_err(BuildError::io("make", &folder))?;
     File::open(&to)
         .and_then(|file| file.sync_all())

@@ -1,7 +1,5 @@
 //! A disk made an image.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,7 +8,7 @@ use mibe_disk::inspect::Problem;
 use mibe_disk::prepare::{self, Wishes};
 use mibe_disk::source::About;
 use mibe_disk::volume;
-use mibe_image::file::{Compression, ImageWriter};
+use mibe_image::file::Compression;
 use mibe_image::library::{self, ImagePaths};
 use mibe_image::manifest::Manifest;
 use mibe_image::progress::{Event, Progress};
@@ -18,8 +16,8 @@ use serde_json::{Map, Value, json};
 use zfs_stream::StreamOptions;
 
 use super::{DiskInput, Workshop};
+use crate::build::{announce, begin_file, output_folder};
 use crate::error::BuildError;
-use crate::journal::Publication;
 use crate::manifest::{NO_OWNER, content_uuid, dataset, default_users, published_at, valid};
 use crate::paths::Paths;
 
@@ -132,16 +130,7 @@ pub fn import(
 
     let (digested, stream, written) = steps.step("capture", |bytes| {
         let digested = volume::digest(&disk, options.block_size, &raw, cancel).map_err(named)?;
-        let tag = match workshop.record() {
-            Some(record) => {
-                for draft in paths.drafts(&record.entry.id) {
-                    record.add_partial(&absolute(&draft)?)?;
-                }
-                record.entry.id.clone()
-            }
-            None => String::new(),
-        };
-        let mut writer = ImageWriter::create(&paths, &tag)?;
+        let mut writer = begin_file(&paths, workshop.record()?)?;
         let about = StreamOptions {
             to_name: format!("mibe/{}@final", dataset(&options.name, &options.version)),
             to_guid: digested.guid,
@@ -203,12 +192,7 @@ pub fn import(
         }]),
     );
     let image = valid(Value::Object(fields))?;
-    if let Some(record) = workshop.record() {
-        record.publish(Publication {
-            file: absolute(paths.file())?,
-            manifest: absolute(paths.manifest())?,
-        })?;
-    }
+    announce(&paths, workshop.record()?)?;
     steps.step("manifest", |_| {
         Ok(library::publish(written, &image, &paths, options.force)?)
     })?;
@@ -242,24 +226,6 @@ fn check_names(options: &ImportOptions) -> Result<(), BuildError> {
         ),
         error => error,
     })
-}
-
-/// Makes the folder of the image, and writes to it: what can't be written at the end should not be begun.
-fn output_folder(folder: &camino::Utf8Path) -> Result<(), BuildError> {
-    let folder = if folder.as_str().is_empty() {
-        ".".into()
-    } else {
-        folder
-    };
-    std::fs::create_dir_all(folder)
-        .and_then(|()| tempfile::tempfile_in(folder))
-        .map(drop)
-        .map_err(BuildError::io("write to the folder", folder.as_std_path()))
-}
-
-fn absolute(path: &camino::Utf8Path) -> Result<PathBuf, BuildError> {
-    std::path::absolute(path)
-        .map_err(|error: io::Error| BuildError::io("find", path.as_std_path())(error))
 }
 
 /// Tells of steps.

@@ -61,18 +61,16 @@ impl Workshop {
     ///
     /// It could not be removed; the journal still names it then.
     pub fn remove(mut self) -> Result<(), BuildError> {
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(BuildError::io("remove", &self.directory)(error));
-            }
-            _ => {}
-        }
+        remove_folder(&self.directory)?;
         self.record.take().map_or(Ok(()), Record::strike)
     }
 
     /// Its place in the journal.
-    pub(crate) fn record(&mut self) -> Option<&mut Record> {
-        self.record.as_mut()
+    pub(crate) fn record(&mut self) -> Result<&mut Record, BuildError> {
+        // It is there until the folder goes.
+        self.record
+            .as_mut()
+            .ok_or_else(|| BuildError::host("the folder of the disk is gone", &[]))
     }
 }
 
@@ -80,10 +78,20 @@ impl Drop for Workshop {
     fn drop(&mut self) {
         if let Some(record) = self.record.take() {
             // What can't be removed now stays in the journal, and `mibe clean` tries again.
-            if fs::remove_dir_all(&self.directory).is_ok() || !self.directory.exists() {
+            if remove_folder(&self.directory).is_ok() {
                 drop(record.strike());
             }
         }
+    }
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), BuildError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(BuildError::io("remove", folder)(error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -117,13 +125,13 @@ impl Checksum {
         }
     }
 
-    /// Compares it with a file's.
-    fn check(&self, name: &str, sha256: &str, sha512: &str) -> Result<(), BuildError> {
+    /// Compares it with that of the file at `path`, which people know by `name`.
+    fn check(&self, name: &str, path: &Path, cancel: &AtomicBool) -> Result<(), BuildError> {
         let (kind, wanted, found) = match self {
-            Self::Sha256(wanted) => ("SHA-256", wanted, sha256),
-            Self::Sha512(wanted) => ("SHA-512", wanted, sha512),
+            Self::Sha256(wanted) => ("SHA-256", wanted, digest::<sha2::Sha256>(path, cancel)?),
+            Self::Sha512(wanted) => ("SHA-512", wanted, digest::<sha2::Sha512>(path, cancel)?),
         };
-        if wanted == found {
+        if *wanted == found {
             return Ok(());
         }
         Err(BuildError::Base {
@@ -156,13 +164,7 @@ impl DiskInput {
     }
 }
 
-/// Whether a name is that of something of a server.
-pub fn is_url(name: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| {
-        name.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    })
-}
+pub use mibe_recipe::is_url;
 
 /// Opens a disk, fetched if it comes from elsewhere; the second value is the file that it is in. What is in the cache already is not fetched again.
 ///
@@ -192,8 +194,7 @@ pub fn open(
     } else {
         let path = PathBuf::from(&input.name);
         if let Some(checksum) = &input.checksum {
-            let (sha256, sha512) = digests(&path, cancel)?;
-            checksum.check(&input.name, &sha256, &sha512)?;
+            checksum.check(&input.name, &path, cancel)?;
         }
         path
     };
@@ -227,12 +228,11 @@ pub(crate) fn work_copy(
     })
 }
 
-/// SHA-256 and SHA-512 of a file.
-fn digests(path: &Path, cancel: &AtomicBool) -> Result<(String, String), BuildError> {
-    use sha2::{Digest as _, Sha256, Sha512};
+/// The digest of a file, hexadecimal.
+fn digest<D: sha2::Digest>(path: &Path, cancel: &AtomicBool) -> Result<String, BuildError> {
     use std::io::Read as _;
     let mut file = fs::File::open(path).map_err(BuildError::io("open", path))?;
-    let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
+    let mut hash = D::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
         if cancel.load(std::sync::atomic::Ordering::SeqCst) {
@@ -242,13 +242,8 @@ fn digests(path: &Path, cancel: &AtomicBool) -> Result<(String, String), BuildEr
             .read(&mut buffer)
             .map_err(BuildError::io("read", path))?
         {
-            0 => break,
-            count => {
-                sha256.update(&buffer[..count]);
-                sha512.update(&buffer[..count]);
-            }
+            0 => return Ok(mibe_image::file::hex(&hash.finalize())),
+            count => hash.update(&buffer[..count]),
         }
     }
-    let hex = mibe_image::file::hex;
-    Ok((hex(&sha256.finalize()), hex(&sha512.finalize())))
 }

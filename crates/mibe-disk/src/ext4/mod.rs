@@ -66,7 +66,6 @@ pub struct Ext4<'a> {
     needs_recovery: bool,
     clean: bool,
     free_blocks: u64,
-    free_inodes: u32,
 }
 
 /// What a file is.
@@ -180,7 +179,6 @@ impl<'a> Ext4<'a> {
             needs_recovery: incompatible & feature::RECOVER != 0,
             clean: short(58) & 3 == 1,
             free_blocks: u64::from(long(12)) | high(0x158),
-            free_inodes: long(16),
             part,
         };
         if blocks
@@ -207,11 +205,6 @@ impl<'a> Ext4<'a> {
         Ok(this)
     }
 
-    /// Whether the journal has changes that were not carried out: files may be found as they were before.
-    pub fn needs_recovery(&self) -> bool {
-        self.needs_recovery
-    }
-
     /// Whether it was unmounted, and no errors were met.
     pub fn is_clean(&self) -> bool {
         self.clean && !self.needs_recovery
@@ -225,11 +218,6 @@ impl<'a> Ext4<'a> {
     /// Bytes that are free, by its own count.
     pub fn free(&self) -> u64 {
         self.free_blocks.min(self.blocks) * self.block_size
-    }
-
-    /// Inodes that are free, by its own count.
-    pub fn free_inodes(&self) -> u32 {
-        self.free_inodes
     }
 
     /// Reads an inode.

@@ -64,6 +64,11 @@ fn guests_that_cannot_be_changed() {
     failed(&import(&none, &[]), 0, &[]);
 }
 
+/// Arguments, and a name and version after them.
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [more, &["--name", "x", "--version", "1"]].concat()
+}
+
 #[test]
 fn wrong_use() {
     let (world, disk) = world(Who::Root, &Shape::vendor());
@@ -72,8 +77,6 @@ fn wrong_use() {
         all.extend(more);
         world.mibe(&all)
     };
-    let named = ["--name", "x", "--version", "1"];
-    let with = |more: &[&'static str]| [more, &named].concat();
     failed(&import(&with(&["absent.raw"])), 1, &["absent.raw"]);
     failed(
         &import(&["disk.raw", "--name", "a b:c", "--version", "1"]),
@@ -91,30 +94,10 @@ fn wrong_use() {
         &["power of two"],
     );
     let wrong = "0".repeat(64);
-    let ran = world.mibe(&[
-        "disk",
-        "import",
-        "disk.raw",
-        "--name",
-        "x",
-        "--version",
-        "1",
-        "--sha256",
-        &wrong,
-    ]);
+    let ran = import(&with(&["disk.raw", "--sha256", &wrong]));
     failed(&ran, 1, &["is not what it should be"]);
     let right = sha256(&disk);
-    let ran = world.mibe(&[
-        "disk",
-        "import",
-        "disk.raw",
-        "--name",
-        "x",
-        "--version",
-        "1",
-        "--sha256",
-        &right,
-    ]);
+    let ran = import(&with(&["disk.raw", "--sha256", &right]));
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     failed(&import(&with(&["disk.raw"])), 1, &["exists already"]);
     // The words that e2fsprogs would misread are of the user's file alone, not of the copy.

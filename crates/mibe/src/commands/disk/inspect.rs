@@ -39,7 +39,7 @@ pub fn run(arguments: &DiskInspect) -> Result<(), CommandError> {
     }
     let (opened, _) = disk::open(&input, &paths, workshop.path(), &cancel, &|_| {})?;
     let found = inspect(opened.source.as_ref())
-        .map_err(|error| BuildError::from(DiskError::reading(&arguments.file)(error)))?;
+        .map_err(|error| BuildError::from(DiskError::on_disk("read", &arguments.file)(error)))?;
     if arguments.json {
         let mut object =
             serde_json::json!({ "file": name, "version": mibe_image::progress::VERSION });
